@@ -1,0 +1,152 @@
+"""Commands: python -m service serve | migrate | check | psql | import-stock."""
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import uvloop
+
+from service import embedded, migrate, server, stock_import
+from service.database import SEARCH_PATH, connect
+from service.logs import set_up_logs
+from service.settings import Settings, SettingsError, read_settings, unknown_settings
+
+logger = logging.getLogger("holdfast")
+
+WRONG_USE = 2
+"""Exit code for settings, arguments or surroundings that a person has to mend."""
+
+
+def main() -> int:
+    """Run one command; 0 when it went well, 1 when what it looked at is wrong, 2 for misuse."""
+    arguments = parser().parse_args()
+    try:
+        settings = read_settings()
+        set_up_logs(settings.log_format, settings.log_level)
+        for name in unknown_settings():
+            logger.warning("%s is no setting of Holdfast", name)
+        return int(uvloop.run(arguments.run(settings, arguments)) or 0)
+    except (SettingsError, embedded.EmbeddedError, server.ServeError) as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return WRONG_USE
+    except OSError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Holdfast reserves stock so that it cannot be sold twice.",
+        epilog="Settings are HOLDFAST_* environment variables; see .env.example.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the whole service until SIGTERM")
+    serve.add_argument("--demo", action="store_true", help="load a small stock into an empty store")
+    serve.set_defaults(run=run_serve)
+
+    commands.add_parser(
+        "migrate", help="bring the database to the newest schema"
+    ).set_defaults(run=run_migrate)
+
+    check = commands.add_parser("check", help="prove that nothing is wrong; 1 if something is")
+    check.set_defaults(run=run_check)
+
+    psql = commands.add_parser("psql", help="open psql on the service's database, as the reader")
+    psql.add_argument("--as", dest="role", choices=["reader", "owner"], default="reader")
+    psql.add_argument("--url", action="store_true", help="only print a libpq URL that does the same")
+    psql.add_argument("rest", nargs="*", metavar="-- PSQL_ARGUMENT", help="handed to psql")
+    psql.set_defaults(run=run_psql)
+
+    load = commands.add_parser(
+        "import-stock",
+        help="set what is on hand from a CSV file",
+        description="Columns: product_id, name, quantity, price (of one, in minor units). All of "
+        "the file or nothing: wrong rows are listed with their line numbers.",
+    )
+    load.add_argument("file", type=Path, metavar="FILE.csv")
+    load.add_argument("--store", help="default: HOLDFAST_STORE")
+    load.add_argument("--add", action="store_true", help="add to what is on hand, not replace it")
+    load.set_defaults(run=run_import_stock)
+    return top
+
+
+async def run_serve(settings: Settings, arguments: argparse.Namespace) -> None:
+    """serve: the service, or one of its API processes when a parent started us as one."""
+    if server.LISTEN_FD in os.environ:
+        await server.serve_child(settings)
+    else:
+        await server.serve(settings, demo=arguments.demo)
+
+
+async def run_migrate(settings: Settings, arguments: argparse.Namespace) -> None:
+    """migrate: upgrade, then say where the schema stands."""
+    async with owner_url(settings) as dsn:
+        await migrate.upgrade_in_thread(dsn)
+        connection = await connect(dsn, migrate.OWNER)
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        await connection.close()
+        print(f"The schema is at revision {revision}, sql/ is installed.")
+
+
+async def run_check(settings: Settings, arguments: argparse.Namespace) -> int:
+    """check: print every broken invariant."""
+    async with owner_url(settings) as dsn:
+        connection = await connect(dsn, "holdfast_reader", seconds=None)
+        rows = await connection.fetch("SELECT * FROM invariant_violations ORDER BY 1, 2, 3")
+        await connection.close()
+    for row in rows:
+        print("  ".join(f"{name}={value}" for name, value in row.items()))
+    print(f"{len(rows)} broken invariants" if rows else "Healthy: no invariant is broken.")
+    return 1 if rows else 0
+
+
+async def run_psql(settings: Settings, arguments: argparse.Namespace) -> int:
+    """psql: the real one, on the service's database, with role and search_path set."""
+    options = f"-c role=holdfast_{arguments.role} -c search_path={SEARCH_PATH.replace(' ', '')}"
+    if arguments.role == "reader":
+        options += " -c default_transaction_read_only=on"
+    if arguments.url and not settings.owner_url and not embedded.running_url(settings.data_dir):
+        raise embedded.EmbeddedError("PostgreSQL is not running; start it with: make run")
+    async with owner_url(settings) as dsn:
+        url = f"{dsn}{'&' if '?' in dsn else '?'}options={quote(options)}"
+        if arguments.url:
+            print(url)
+            return 0
+        binary = shutil.which("psql") or embedded.find_binaries(settings.data_dir) / "psql"
+        process = await asyncio.to_thread(subprocess.run, [binary, url, *arguments.rest])
+        return process.returncode
+
+
+async def run_import_stock(settings: Settings, arguments: argparse.Namespace) -> int:
+    """import-stock: all of the file or nothing."""
+    async with owner_url(settings) as dsn:
+        return await stock_import.import_file(
+            dsn, arguments.store or settings.store, arguments.file, add=arguments.add
+        )
+
+
+@asynccontextmanager
+async def owner_url(settings: Settings) -> AsyncIterator[str]:
+    """The owner's URL: of the server configured, of our running service's, or of one for now."""
+    if settings.owner_url:
+        yield settings.owner_url
+        return
+    async with embedded.borrowed(settings.data_dir) as dsn:
+        yield dsn
+
+
+if __name__ == "__main__":
+    sys.exit(main())

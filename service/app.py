@@ -1,0 +1,138 @@
+"""The application: routes of every domain, and the one boundary all requests cross."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy import text
+
+from service import results, stock
+from service.bodies import MAX_BYTES, SURROGATE
+from service.database import Database
+from service.logs import REQUEST_ID
+from service.results import Refusal
+from service.settings import Settings
+
+API = "/api/v1"
+STORE_API = API + "/stores/{store_id}"
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+DRAINING = web.AppKey("DRAINING", asyncio.Event)
+
+READY_SECONDS = 1.0
+SELECT_1 = text("SELECT 'ok' AS result_code")
+
+logger = logging.getLogger("holdfast.http")
+_request_id = re.compile(r"[!-~]{1,128}")
+
+health = web.RouteTableDef()
+
+
+@health.get("/health/live")
+async def live(request: web.Request) -> web.Response:
+    """The process runs; says nothing about PostgreSQL."""
+    return results.json_response({"status": "live"})
+
+
+@health.get("/health/ready")
+async def ready(request: web.Request) -> web.Response:
+    """Requests can be served now: PostgreSQL answers, and we are not shutting down."""
+    if request.app[DRAINING].is_set():
+        raise Refusal("shutting_down")
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await request.app[stock.DATABASE].read(SELECT_1)
+    except TimeoutError:
+        raise Refusal("database_unavailable") from None
+    return results.json_response({"status": "ready"})
+
+
+@web.middleware
+async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, turn every failure into the one error shape, log one line."""
+    started = time.perf_counter()
+    given = request.headers.get("X-Request-ID", "")
+    request_id = given if _request_id.fullmatch(given) else secrets.token_hex(8)
+    REQUEST_ID.set(request_id)
+    response = await _answer(request, handler)
+    response.headers["X-Request-ID"] = request_id
+    if request.app[DRAINING].is_set():
+        response.force_close()
+    level = logging.ERROR if response.status == 500 else logging.INFO
+    if logger.isEnabledFor(level):
+        fields = {
+            "request_id": request_id,
+            "method": request.method,
+            "path": request.rel_url.raw_path,
+            "status": response.status,
+            "code": response.get("code", ""),
+            "ms": round((time.perf_counter() - started) * 1000, 2),
+            "remote": request.remote,
+        }
+        logger.log(level, "request", extra={"fields": fields})
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What the handler answers, or the error that stands for what it raised."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return results.respond(refusal.code, refusal.detail, **refusal.fields)
+    except web.HTTPNotFound:
+        return results.respond("not_found")
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = results.respond("method_not_allowed", f"Allowed here: {allowed}.")
+        response.headers["Allow"] = allowed
+        return response
+    except Exception:
+        logger.exception("A request failed")
+        return results.respond("internal_error")
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hold routes to their audience: outside development only health is open to all."""
+    is_open = request.path.startswith("/health/")
+    if not is_open and request.app[SETTINGS].environment != "development":
+        raise Refusal("unauthorized", "Only health is open without credentials.")
+    return await handler(request)
+
+
+@web.middleware
+async def choose_store(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Set request["store_id"], and refuse path parameters that no text column can hold."""
+    for name, value in request.match_info.items():
+        if not value.isprintable() and ("\0" in value or SURROGATE.search(value)):
+            message = "Text holds a NUL or half of a surrogate pair."
+            raise Refusal("invalid_body", errors=[{"field": name, "message": message}])
+    request["store_id"] = request.match_info.get("store_id", request.app[SETTINGS].store)
+    return await handler(request)
+
+
+def create_app(settings: Settings, database: Database) -> web.Application:
+    """The application on a database; closing it closes the database."""
+    app = web.Application(
+        middlewares=[boundary, admit, choose_store], client_max_size=MAX_BYTES
+    )
+    app[SETTINGS] = settings
+    app[DRAINING] = asyncio.Event()
+    app[stock.DATABASE] = database
+    app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
+    app.add_routes(health)
+    for route in stock.routes:
+        assert isinstance(route, web.RouteDef)
+        for prefix in (API, STORE_API):
+            app.router.add_route(route.method, prefix + route.path, route.handler)
+    app.on_cleanup.append(_close)
+    return app
+
+
+async def _close(app: web.Application) -> None:
+    await app[stock.RESERVATIONS].close()
+    await app[stock.DATABASE].close()

@@ -1,0 +1,173 @@
+"""The database: one engine, and one way to call one stored function.
+
+A call is one statement in autocommit: the function is the transaction. What PostgreSQL or the
+network answers instead of a row becomes a Refusal that tells the caller what is certain:
+
+* nothing happened (`database_unavailable`, `database_busy`, `overloaded`): try again later;
+* it may have happened (`outcome_unknown`): try again with the same id, which replays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Row, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.elements import TextClause
+
+from service.results import Refusal
+
+logger = logging.getLogger("holdfast.database")
+
+SEARCH_PATH = "holdfast, pg_temp"
+CONNECT_SECONDS = 3.0
+POOL_SECONDS = 0.8
+"""How long a call waits for a connection: an overloaded service says so within a second."""
+CALL_SECONDS = 8.0
+"""Longer than every timeout of the server: reached only when the network went silent."""
+
+SETTINGS = {
+    "search_path": SEARCH_PATH,
+    "application_name": "holdfast",
+    "timezone": "UTC",
+    "jit": "off",
+    "lock_timeout": "2s",
+    "statement_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+ROLLED_BACK = {
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+    "23505",  # unique_violation: a twin won the race; the next try finds what it committed
+    "0A000",  # "cached plan must not change result type", after a migration
+}
+BUSY = {
+    "55P03",  # lock_not_available: lock_timeout
+    "57014",  # query_canceled: statement_timeout
+}
+NOTHING_DONE = {
+    "25006",  # read_only_sql_transaction: this server has become a standby
+    "3F000",  # invalid_schema_name: not migrated yet
+    "42883",  # undefined_function: likewise
+}
+GONE = {
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+}
+ATTEMPTS = 4
+
+
+async def connect(dsn: str, role: str, *, seconds: float | None = CALL_SECONDS) -> Any:
+    """A raw asyncpg connection that works as `role`, with the house's settings.
+
+    `seconds` is how long one call may take here; None is for long commands, which the server
+    then does not stop either.
+
+    Where the installation has no such role, or this login may not take it, the login itself is
+    used: its rights are then what the administrator gave it.
+    """
+    server_settings = SETTINGS | ({} if seconds else {"statement_timeout": "0"})
+    arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "command_timeout": seconds}
+    try:
+        return await asyncpg.connect(
+            dsn, server_settings=server_settings | {"role": role}, **arguments
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        logger.warning("Working as the login itself, not as %s: %s", role, error)
+        return await asyncpg.connect(dsn, server_settings=server_settings, **arguments)
+
+
+class Database:
+    """A pool of connections to one database, working as one role."""
+
+    def __init__(self, dsn: str, *, role: str = "holdfast_service", pool_size: int = 16) -> None:
+        self.dsn = dsn
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connect(dsn, role),
+            isolation_level="AUTOCOMMIT",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_SECONDS,
+            pool_reset_on_return=None,
+        )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+
+    async def call(self, statement: TextClause, **parameters: Any) -> Row[Any]:
+        """The one row of a function that writes."""
+        return (await self.rows(statement, parameters))[0]
+
+    async def read(self, statement: TextClause, **parameters: Any) -> Row[Any]:
+        """The one row of a function that only reads: what got lost is simply asked again."""
+        return (await self.rows(statement, parameters, is_read=True))[0]
+
+    async def rows(
+        self, statement: TextClause, parameters: dict[str, Any], *, is_read: bool = False
+    ) -> Sequence[Row[Any]]:
+        """All rows of a function. What was certainly rolled back is tried again a few times.
+
+        Raises Refusal.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            connection = await self._checkout()
+            try:
+                result = await connection.execute(statement, parameters)
+                return result.all()
+            except (DBAPIError, TimeoutError) as error:
+                refusal = _explain(error)
+                if refusal.code in ("outcome_unknown", "database_unavailable"):
+                    await connection.invalidate()
+                is_lost = refusal.code == "outcome_unknown" and is_read
+                if attempt == ATTEMPTS or not (is_lost or refusal.code == "conflict"):
+                    raise refusal from error
+            finally:
+                await asyncio.shield(connection.close())
+        raise AssertionError("unreachable")
+
+    async def _checkout(self) -> AsyncConnection:
+        """A connection of the pool, or a Refusal: nothing was sent yet, so nothing happened."""
+        connection = self.engine.connect()
+        try:
+            return await connection.start()
+        except PoolTimeoutError as error:
+            raise Refusal("overloaded") from error
+        except (DBAPIError, OSError, TimeoutError, asyncpg.PostgresError) as error:
+            logger.warning("No connection to PostgreSQL: %s", error)
+            raise Refusal("database_unavailable") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def _explain(error: DBAPIError | TimeoutError) -> Refusal:
+    """Which refusal an error during a call means; a bug in a function is raised as it is."""
+    if isinstance(error, TimeoutError):
+        return Refusal("outcome_unknown")
+    state = getattr(error.orig, "sqlstate", None)
+    if state in ROLLED_BACK:
+        return Refusal("conflict")
+    if state in BUSY:
+        return Refusal("database_busy")
+    if state in NOTHING_DONE:
+        logger.error("PostgreSQL cannot serve this: %s", error.orig)
+        return Refusal("database_unavailable")
+    if state in GONE or state is None or state.startswith("08") or error.connection_invalidated:
+        logger.warning("Connection lost during a call: %s", error.orig)
+        return Refusal("outcome_unknown")
+    if state.startswith("53"):  # disk full, out of memory, too many connections
+        logger.error("PostgreSQL is out of resources: %s", error.orig)
+        return Refusal("database_unavailable")
+    raise error
+
+
+def _refuse_closed(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+    """Keep a call from being sent on a connection that is known to be closed."""
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError

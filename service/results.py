@@ -1,0 +1,127 @@
+"""The one table from result code to HTTP status and message, and the one shape of an answer."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+
+class Result(NamedTuple):
+    """What a code means to a caller; `detail` is filled with the fields of the answer."""
+
+    status: int
+    message: str
+    detail: str = ""
+
+
+# Codes that functions of sql/ return. A code is never reused for another meaning.
+SQL_RESULTS = {
+    "ok": Result(200, "Reservation completed successfully."),
+    "already_reserved": Result(200, "Reservation completed successfully."),
+    "already_exists": Result(200, "It exists already."),
+    "reservation_closed": Result(
+        409,
+        "Reservation is closed.",
+        "Reservation {reservation_id} was released or has expired; it holds nothing any more.",
+    ),
+    "reservation_id_reused": Result(
+        409,
+        "Reservation id is already used.",
+        "Reservation {reservation_id} exists with another product or quantity.",
+    ),
+    "insufficient_stock": Result(
+        409,
+        "Not enough stock available.",
+        "{quantity} of product {product_id} requested, {available} available.",
+    ),
+    "unknown_product": Result(404, "Unknown product.", "The store has no product {product_id}."),
+    "unknown_store": Result(404, "Unknown store.", "There is no store {store_id}."),
+    "unknown_reservation": Result(
+        404, "Unknown reservation.", "The store has no reservation {reservation_id}."
+    ),
+    "several_lines": Result(
+        409, "Reservation has several lines.", "Reservation {reservation_id} is no callback."
+    ),
+    "invalid_request": Result(422, "Invalid request.", "A value is missing or out of range."),
+}
+
+# Codes that the service itself answers.
+HTTP_RESULTS = {
+    "bad_request": Result(400, "Bad request."),
+    "malformed_json": Result(400, "Malformed JSON."),
+    "unauthorized": Result(401, "Credentials required."),
+    "not_found": Result(404, "Not found.", "There is nothing at this path."),
+    "method_not_allowed": Result(405, "Method not allowed."),
+    "request_timeout": Result(408, "Request took too long.", "The body did not arrive in time."),
+    "body_too_large": Result(413, "Body too large.", "A body has at most 1 MiB."),
+    "unsupported_media_type": Result(415, "Unsupported media type."),
+    "invalid_body": Result(422, "Invalid request."),
+    "internal_error": Result(500, "Internal error.", "This is a defect; it has been logged."),
+    "overloaded": Result(503, "Service is overloaded.", "Nothing was done; try again shortly."),
+    "conflict": Result(503, "Too many conflicts.", "Nothing was done; try again shortly."),
+    "database_busy": Result(
+        503, "Database is busy.", "Others held what is needed for too long; nothing was done."
+    ),
+    "database_unavailable": Result(
+        503, "Database is unavailable.", "Nothing was done; try again shortly."
+    ),
+    "outcome_unknown": Result(
+        503,
+        "Outcome unknown.",
+        "The connection was lost after sending. Repeat with the same id: it happens once.",
+    ),
+    "shutting_down": Result(503, "Service is shutting down."),
+}
+
+RESULTS = SQL_RESULTS | HTTP_RESULTS
+RETRY_AFTER_SECONDS = "1"
+JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+
+
+class Refusal(Exception):
+    """A request that is answered with an error, and what to say about it."""
+
+    def __init__(self, code: str, detail: str = "", **fields: Any) -> None:
+        super().__init__(code)
+        self.code, self.detail, self.fields = code, detail, fields
+
+
+class _Gaps(dict[str, Any]):
+    """A detail names only what the request has; a gap shows as a question mark."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:
+    """The one error shape: status, code, message, detail, and the ids concerned."""
+    result = RESULTS[code]
+    return {
+        "status": "error",
+        "code": code,
+        "message": result.message,
+        "detail": detail or result.detail.format_map(_Gaps(fields)),
+        **fields,
+    }
+
+
+def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
+    """The answer to a result code: success with `fields`, or the error shape with them."""
+    result = RESULTS[code]
+    if result.status < 400:
+        return json_response(
+            {"status": "success", "message": result.message, **fields}, result.status, code
+        )
+    return json_response(error_body(code, detail, **fields), result.status, code)
+
+
+def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
+    """JSON, from an object or from text that the database built; `code` goes to the log."""
+    body = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
+    headers: Mapping[str, str] = JSON_HEADERS
+    if status == 503:
+        headers = {**JSON_HEADERS, "Retry-After": RETRY_AFTER_SECONDS}
+    response = web.Response(body=body, status=status, headers=headers)
+    response["code"] = code
+    return response

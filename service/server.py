@@ -1,0 +1,272 @@
+"""Serve: PostgreSQL if it is ours, migrations, then API processes that share one port.
+
+One process serves by itself. With several, the parent opens one socket per child on the same port
+(SO_REUSEPORT: the kernel spreads connections, and a child that dies loses none that were not its
+own), starts a child again when it dies, and stops them together.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+from sqlalchemy.exc import DBAPIError
+
+from service import migrate, results, stock_import
+from service.app import DRAINING, create_app
+from service.database import Database, connect
+from service.embedded import Postgres
+from service.settings import Settings
+
+logger = logging.getLogger("holdfast.server")
+
+DEMO = Path(__file__).with_name("demo.csv")
+LISTEN_FD = "HOLDFAST_LISTEN_FD"
+BACKLOG = 1024
+HEADER_SECONDS = 10.0
+FINISH_SECONDS = 15.0
+KEEPALIVE_SECONDS = 75.0
+
+
+class ServeError(Exception):
+    """The service cannot start. The message says why; the process exits with 2."""
+
+
+class _Protocol(web.RequestHandler[Any]):
+    """aiohttp's, with the one error shape for bad HTTP and a limit for slow headers."""
+
+    __slots__ = ("_header_timer",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._forget_headers()
+        elif self._header_timer is None:
+            self._expect_headers()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_headers()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status == 500:
+            logger.error("Request handling failed", exc_info=exc)
+        code = "bad_request" if status < 500 else "internal_error"
+        response = results.respond(code, str(message or "").partition("\n")[0].rstrip(": "))
+        response.force_close()
+        return response
+
+    def _expect_headers(self) -> None:
+        self._header_timer = self._loop.call_later(HEADER_SECONDS, self.force_close)
+
+    def _forget_headers(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+class _Server(web.Server[Any]):
+    def __call__(self) -> web.RequestHandler[Any]:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner with our protocol; its own access log is off, the boundary logs."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=FINISH_SECONDS,
+        )
+
+    async def _make_server(self) -> Any:
+        server = await super()._make_server()
+        server.__class__ = _Server
+        return server
+
+
+def open_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """`count` listening sockets on one port; ServeError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets: list[socket.socket] = []
+    try:
+        probe = socket.create_server((host, port), family=family)
+        port = probe.getsockname()[1]
+        if count == 1:
+            return [probe]
+        probe.close()
+        for _ in range(count):
+            listener = socket.create_server((host, port), family=family, reuse_port=True)
+            listener.listen(BACKLOG)
+            sockets.append(listener)
+    except (OSError, OverflowError) as error:
+        for listener in sockets:
+            listener.close()
+        raise ServeError(f"Cannot listen on {host}:{port}: {error}. Try HOLDFAST_PORT=…") from None
+    return sockets
+
+
+@asynccontextmanager
+async def running_app(
+    settings: Settings, dsn: str, listener: socket.socket
+) -> AsyncIterator[web.Application]:
+    """Serve the application on a socket; at the end unready first, then finish what is begun."""
+    app = create_app(settings, Database(dsn))
+    runner = Runner(app)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        yield app
+    finally:
+        app[DRAINING].set()
+        await asyncio.sleep(settings.shutdown_delay)
+        await runner.cleanup()
+
+
+async def serve(settings: Settings, *, demo: bool = False) -> None:
+    """Run the whole service until SIGTERM or SIGINT."""
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        listeners = open_sockets(settings.host, settings.port, settings.processes)
+        for listener in listeners:
+            stack.callback(listener.close)
+        dsn = settings.database_url
+        if not dsn:
+            postgres = await stack.enter_async_context(Postgres(settings.data_dir))
+            dsn = postgres.url
+            logger.info("PostgreSQL %s in %s; psql '%s'", postgres.version, settings.data_dir, postgres.psql_url)
+        prepared = asyncio.create_task(prepare(settings, settings.migration_url or dsn, demo))
+        stack.push_async_callback(_cancel, prepared)
+        if len(listeners) == 1:
+            await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
+        else:
+            for listener in listeners:
+                child = asyncio.create_task(_keep_child(listener, dsn))
+                stack.push_async_callback(_cancel, child)
+        if not settings.database_url:
+            await prepared
+        announce(settings, listeners[0].getsockname()[1])
+        await stop.wait()
+        logger.info("Stopping: unready now, requests under way are finished")
+
+
+async def serve_child(settings: Settings) -> None:
+    """One API process of several, on the socket its parent opened; ends with its parent."""
+    stop = stop_on_signals()
+    listener = socket.socket(fileno=int(os.environ[LISTEN_FD]))
+    loop = asyncio.get_running_loop()
+    parent = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)
+    orphaned = asyncio.create_task(parent.read())
+    orphaned.add_done_callback(lambda _: stop.set())
+    async with running_app(settings, settings.database_url, listener):
+        await stop.wait()
+
+
+async def _keep_child(listener: socket.socket, dsn: str) -> None:
+    """Run an API process on a socket, again whenever it dies, until cancelled."""
+    environment = os.environ | {
+        LISTEN_FD: str(listener.fileno()),
+        "HOLDFAST_DATABASE_URL": dsn,
+    }
+    while True:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "serve",
+            env=environment, stdin=asyncio.subprocess.PIPE,
+            pass_fds=[listener.fileno()], start_new_session=True,
+        )  # fmt: skip
+        try:
+            status = await child.wait()
+        except asyncio.CancelledError:
+            child.terminate()
+            try:
+                async with asyncio.timeout(FINISH_SECONDS + 5):
+                    await child.wait()
+            except TimeoutError:
+                child.kill()
+            raise
+        logger.error("An API process ended with status %s; starting another", status)
+        await asyncio.sleep(0.5)
+
+
+async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
+    """Migrate, make the default store, say how to load stock; wait for PostgreSQL if need be."""
+    while True:
+        try:
+            await migrate.upgrade_in_thread(owner_dsn)
+            await _fill_store(settings, owner_dsn, demo)
+            return
+        except asyncpg.InsufficientPrivilegeError as error:
+            logger.warning("Not migrated: this login is not the owner's (%s)", error)
+            return
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == "42501":
+                logger.warning("Not migrated: this login is not the owner's (%s)", error.orig)
+                return
+            logger.warning("PostgreSQL cannot be prepared yet: %s", error.orig)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            logger.warning("Waiting for PostgreSQL: %s", error)
+        await asyncio.sleep(1)
+
+
+async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
+    connection = await connect(owner_dsn, migrate.OWNER)
+    try:
+        await connection.fetchval("SELECT create_store($1)", settings.store)
+        is_empty = await connection.fetchval(
+            "SELECT NOT EXISTS (SELECT FROM products WHERE store_id = $1)", settings.store
+        )
+    finally:
+        await connection.close()
+    if is_empty and demo:
+        await stock_import.import_file(owner_dsn, settings.store, DEMO)
+    elif is_empty:
+        logger.info(
+            "Store %s has no products yet. Load some: python -m service import-stock FILE.csv "
+            "(header: product_id,name,quantity,price)",
+            settings.store,
+        )
+
+
+def announce(settings: Settings, port: int) -> None:
+    """Say where we are and how open."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logger.info("Serving on http://%s:%s", host, port)
+    if settings.environment == "development":
+        logger.info("Development: callbacks are open to everyone who reaches this address")
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            logger.warning("%s is not loopback: others may reach it", settings.host)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

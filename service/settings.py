@@ -1,0 +1,87 @@
+"""Settings: every HOLDFAST_* environment variable, typed, in one place."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+PREFIX = "HOLDFAST_"
+ROOT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+StoreId = Annotated[str, msgspec.Meta(pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z")]
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message says which and why; the process exits with 2."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment says; the field `port` is the variable HOLDFAST_PORT, and so on."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    """0 takes a free port, which is printed."""
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """API processes that share the port."""
+    data_dir: Path = Path(".holdfast")
+    """Where the embedded PostgreSQL keeps its data."""
+    database_url: str = ""
+    """postgresql://… of a server of one's own; empty: the embedded one."""
+    migration_url: str = ""
+    """The owner's login, where that is not database_url's."""
+    store: StoreId = "main"
+    """The store that routes without a store_id mean."""
+    environment: Literal["development", "production"] = "development"
+    jwt_secret: str = ""
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=20)] = 0.5
+    """Seconds between turning unready and refusing new connections."""
+
+    @property
+    def owner_url(self) -> str:
+        """The URL that migrations and the owner's commands use; empty: the embedded server."""
+        return self.migration_url or self.database_url
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Build Settings from `environ`; raise SettingsError naming the wrong variable.
+
+    A variable that is set but empty counts as unset, as in a compose file's `${NAME:-}`.
+    """
+    names = {field.name: PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
+    given = {field: environ[name] for field, name in names.items() if environ.get(name)}
+    try:
+        settings = msgspec.convert(given, Settings, strict=False, dec_hook=_convert_path)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$.")
+        name = names.get(path.rstrip("`"), PREFIX + "*")
+        raise SettingsError(f"{name}={environ.get(name, '')!r}: {problem}") from None
+    for url in (settings.database_url, settings.migration_url):
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise SettingsError(f"a database URL must start with postgresql://, not {url[:12]!r}")
+    if settings.environment == "production" and len(settings.jwt_secret.encode()) < 32:
+        raise SettingsError(
+            f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"
+        )
+    return settings
+
+
+def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names that look like settings and are none: most likely a slip of the pen."""
+    known = {PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
+    return sorted(
+        name for name in environ if name.startswith(PREFIX) and name not in known | _FOR_OTHERS
+    )
+
+
+_FOR_OTHERS = {PREFIX + "LISTEN_FD", PREFIX + "TEST_DATABASE_URL", PREFIX + "TEST_BIN_DIR"}
+
+
+def _convert_path(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value)).expanduser()
+    raise NotImplementedError(kind)

@@ -1,0 +1,41 @@
+-- Who may do what: one line per right. A role that an installation does not have is passed over.
+DO $$
+DECLARE
+    v_role text;
+    v_right record;
+BEGIN
+    -- From nothing: a line taken out of the table below is a right taken away.
+    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA holdfast FROM PUBLIC;
+    FOR v_role IN
+        SELECT rolname FROM pg_roles
+        WHERE rolname IN ('holdfast_service', 'holdfast_worker', 'holdfast_reader')
+    LOOP
+        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA holdfast FROM %I', v_role);
+    END LOOP;
+
+    FOR v_right IN
+        SELECT * FROM (VALUES
+            ('holdfast_service', 'USAGE',   'SCHEMA holdfast'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock_batch'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION reservation_status'),
+
+            ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),
+
+            ('holdfast_reader',  'USAGE',   'SCHEMA holdfast'),
+            ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),
+            ('holdfast_reader',  'SELECT',  'TABLE stores'),
+            ('holdfast_reader',  'SELECT',  'TABLE products'),
+            ('holdfast_reader',  'SELECT',  'TABLE stock'),
+            ('holdfast_reader',  'SELECT',  'TABLE stock_movements'),
+            ('holdfast_reader',  'SELECT',  'TABLE reservations'),
+            ('holdfast_reader',  'SELECT',  'TABLE reservation_lines'),
+            ('holdfast_reader',  'SELECT',  'TABLE stock_levels'),
+            ('holdfast_reader',  'SELECT',  'TABLE invariant_violations')
+        ) AS rights (role, privilege, object)
+        WHERE role IN (SELECT rolname FROM pg_roles)
+    LOOP
+        EXECUTE format('GRANT %s ON %s TO %I', v_right.privilege, v_right.object, v_right.role);
+    END LOOP;
+END $$;

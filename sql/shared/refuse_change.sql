@@ -1,0 +1,25 @@
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION '% of % is refused', TG_OP, TG_TABLE_NAME USING
+        ERRCODE = 'object_not_in_prerequisite_state',
+        HINT = 'History is append-only: write the opposite change instead.';
+END $$;
+
+COMMENT ON FUNCTION refuse_change IS
+    'Trigger: stop a statement that would rewrite what has happened (SQLSTATE 55000).';
+
+CREATE OR REPLACE TRIGGER append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON stock_movements
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER append_only ON stock_movements IS 'The ledger is only ever added to.';
+
+CREATE OR REPLACE TRIGGER lines_never_change
+    BEFORE UPDATE OF store_id, reservation_id, product_id, quantity ON reservation_lines
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER lines_never_change ON reservation_lines IS
+    'A promise is resolved, never edited: functions read lines before they lock.';
+
+CREATE OR REPLACE TRIGGER no_truncate BEFORE TRUNCATE ON stock
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER no_truncate ON stock IS 'TRUNCATE would pass the ledger by.';

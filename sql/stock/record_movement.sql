@@ -1,0 +1,40 @@
+CREATE OR REPLACE FUNCTION record_movement() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_before bigint := CASE TG_OP WHEN 'INSERT' THEN 0 ELSE OLD.on_hand END;
+    v_after bigint := CASE TG_OP WHEN 'DELETE' THEN 0 ELSE NEW.on_hand END;
+    v_row stock := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+    IF TG_OP = 'DELETE' AND OLD.reserved > 0 THEN
+        RAISE EXCEPTION 'stock of % is reserved', OLD.product_id
+            USING ERRCODE = 'object_in_use', HINT = 'Release its reservations first.';
+    END IF;
+
+    INSERT INTO stock_movements
+        (store_id, product_id, delta, on_hand_after, reason, reference, actor)
+    VALUES (
+        v_row.store_id, v_row.product_id, v_after - v_before, v_after,
+        COALESCE(NULLIF(current_setting('holdfast.reason', true), ''), 'adjustment'),
+        NULLIF(current_setting('holdfast.reference', true), ''),
+        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
+    );
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION record_movement IS
+    'Trigger: write the ledger row of every change of on_hand, whoever makes it. A function '
+    'tells why by set_config(''holdfast.reason'' | ''.reference'' | ''.actor'', …, true) and '
+    'clears it after; where nobody tells, it is an adjustment by the session''s login.';
+
+CREATE OR REPLACE TRIGGER record_first_movement AFTER INSERT ON stock
+    FOR EACH ROW WHEN (NEW.on_hand <> 0) EXECUTE FUNCTION record_movement();
+COMMENT ON TRIGGER record_first_movement ON stock IS 'The ledger starts with the first units.';
+
+CREATE OR REPLACE TRIGGER record_movement AFTER UPDATE OF on_hand ON stock
+    FOR EACH ROW WHEN (OLD.on_hand <> NEW.on_hand) EXECUTE FUNCTION record_movement();
+COMMENT ON TRIGGER record_movement ON stock IS
+    'Reserving changes "reserved" alone and costs nothing here.';
+
+CREATE OR REPLACE TRIGGER record_last_movement AFTER DELETE ON stock
+    FOR EACH ROW WHEN (OLD.on_hand <> 0) EXECUTE FUNCTION record_movement();
+COMMENT ON TRIGGER record_last_movement ON stock IS 'A deleted row takes its units out.';

@@ -1,0 +1,59 @@
+CREATE OR REPLACE FUNCTION reservation_requests(
+    p_store_id text, p_reservation_ids text[], p_ttls interval[],
+    p_line_requests int[], p_product_ids text[], p_quantities bigint[]
+) RETURNS TABLE (
+    number int, same_id int, same_content int, replay_code text,
+    products int[], product_ids text[], quantities bigint[], available bigint[]
+) LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH lines AS (
+        SELECT l.number, l.product_id, sum(l.quantity)::bigint AS quantity,
+            count(*) AS line_count,
+            COALESCE(bool_and(l.quantity BETWEEN 1 AND 2147483647), false)
+                AND l.product_id IS NOT NULL AS is_valid
+        FROM unnest(p_line_requests, p_product_ids, p_quantities)
+            AS l (number, product_id, quantity)
+        GROUP BY 1, 2
+    ), placed AS (
+        SELECT l.*, s.on_hand - s.reserved AS available,
+            dense_rank() OVER (ORDER BY l.product_id COLLATE "C")::int AS product
+        FROM lines AS l
+        LEFT JOIN stock AS s ON s.store_id = p_store_id AND s.product_id = l.product_id
+    ), requests AS (
+        SELECT p.number, p_reservation_ids[p.number] AS reservation_id,
+            array_agg(p.product ORDER BY p.product) AS products,
+            array_agg(p.product_id ORDER BY p.product) AS product_ids,
+            array_agg(p.quantity ORDER BY p.product) AS quantities,
+            array_agg(p.available ORDER BY p.product) AS available
+        FROM placed AS p
+        GROUP BY p.number
+        HAVING bool_and(p.is_valid) AND sum(p.line_count) <= 100
+            AND p_reservation_ids[p.number] IS NOT NULL
+            AND COALESCE(p_ttls[p.number] > interval '0', true)
+    )
+    SELECT r.number,
+        min(r.number) OVER (PARTITION BY r.reservation_id),
+        min(r.number) OVER (PARTITION BY r.reservation_id, r.product_ids, r.quantities),
+        CASE WHEN k.status IS NULL THEN NULL
+            WHEN ((r.product_ids, r.quantities) = (
+                SELECT array_agg(l.product_id ORDER BY l.product_id),
+                    array_agg(l.quantity ORDER BY l.product_id)
+                FROM reservation_lines AS l
+                WHERE l.store_id = p_store_id AND l.reservation_id = k.reservation_id
+            )) IS NOT TRUE THEN 'reservation_id_reused'
+            WHEN k.status = 'committed' OR (k.status = 'held'
+                AND COALESCE(k.expires_at > clock_timestamp(), true)) THEN 'already_reserved'
+            ELSE 'reservation_closed' END,
+        r.products, r.product_ids, r.quantities, r.available
+    FROM requests AS r
+    LEFT JOIN reservations AS k
+        ON k.store_id = p_store_id AND k.reservation_id = r.reservation_id
+    ORDER BY r.number;
+END $$;
+
+COMMENT ON FUNCTION reservation_requests IS
+    'Many reservation requests, one row each in arrival order, their lines of one product summed '
+    'and set beside what is known: which request has the same id or the same content first, '
+    'what a reservation of that id answers, what is available. Invalid requests are left out.';
