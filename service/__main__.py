@@ -57,16 +57,16 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--demo", action="store_true", help="load a small stock into an empty store")
     serve.set_defaults(run=run_serve)
 
-    commands.add_parser(
-        "migrate", help="bring the database to the newest schema"
-    ).set_defaults(run=run_migrate)
+    commands.add_parser("migrate", help="bring the database to the newest schema").set_defaults(
+        run=run_migrate
+    )
 
     check = commands.add_parser("check", help="prove that nothing is wrong; 1 if something is")
     check.set_defaults(run=run_check)
 
     psql = commands.add_parser("psql", help="open psql on the service's database, as the reader")
     psql.add_argument("--as", dest="role", choices=["reader", "owner"], default="reader")
-    psql.add_argument("--url", action="store_true", help="only print a libpq URL that does the same")
+    psql.add_argument("--url", action="store_true", help="only print a libpq URL for the same")
     psql.add_argument("rest", nargs="*", metavar="-- PSQL_ARGUMENT", help="handed to psql")
     psql.set_defaults(run=run_psql)
 
@@ -126,8 +126,8 @@ async def run_psql(settings: Settings, arguments: argparse.Namespace) -> int:
             print(url)
             return 0
         binary = shutil.which("psql") or embedded.find_binaries(settings.data_dir) / "psql"
-        process = await asyncio.to_thread(subprocess.run, [binary, url, *arguments.rest])
-        return process.returncode
+        command = [str(binary), url, *arguments.rest]
+        return await asyncio.to_thread(subprocess.call, command)
 
 
 async def run_import_stock(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -13,14 +13,14 @@ from sqlalchemy import text
 from service import results, stock
 from service.bodies import MAX_BYTES, SURROGATE
 from service.database import Database
+from service.keys import DATABASE, SETTINGS, STORE_ID
 from service.logs import REQUEST_ID
-from service.results import Refusal
+from service.results import CODE, Refusal
 from service.settings import Settings
 
 API = "/api/v1"
 STORE_API = API + "/stores/{store_id}"
 
-SETTINGS = web.AppKey("SETTINGS", Settings)
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 
 READY_SECONDS = 1.0
@@ -45,7 +45,7 @@ async def ready(request: web.Request) -> web.Response:
         raise Refusal("shutting_down")
     try:
         async with asyncio.timeout(READY_SECONDS):
-            await request.app[stock.DATABASE].read(SELECT_1)
+            await request.app[DATABASE].read(SELECT_1)
     except TimeoutError:
         raise Refusal("database_unavailable") from None
     return results.json_response({"status": "ready"})
@@ -69,7 +69,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
             "method": request.method,
             "path": request.rel_url.raw_path,
             "status": response.status,
-            "code": response.get("code", ""),
+            "code": response.get(CODE, ""),
             "ms": round((time.perf_counter() - started) * 1000, 2),
             "remote": request.remote,
         }
@@ -106,23 +106,22 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def choose_store(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Set request["store_id"], and refuse path parameters that no text column can hold."""
+    """Find the request's store, and refuse path parameters that no text column can hold."""
     for name, value in request.match_info.items():
         if not value.isprintable() and ("\0" in value or SURROGATE.search(value)):
             message = "Text holds a NUL or half of a surrogate pair."
-            raise Refusal("invalid_body", errors=[{"field": name, "message": message}])
-    request["store_id"] = request.match_info.get("store_id", request.app[SETTINGS].store)
+            errors = [{"field": name, "message": message}]
+            raise Refusal("invalid_body", message, errors=errors)
+    request[STORE_ID] = request.match_info.get("store_id", request.app[SETTINGS].store)
     return await handler(request)
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
     """The application on a database; closing it closes the database."""
-    app = web.Application(
-        middlewares=[boundary, admit, choose_store], client_max_size=MAX_BYTES
-    )
+    app = web.Application(middlewares=[boundary, admit, choose_store], client_max_size=MAX_BYTES)
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
-    app[stock.DATABASE] = database
+    app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app.add_routes(health)
     for route in stock.routes:
@@ -135,4 +134,4 @@ def create_app(settings: Settings, database: Database) -> web.Application:
 
 async def _close(app: web.Application) -> None:
     await app[stock.RESERVATIONS].close()
-    await app[stock.DATABASE].close()
+    await app[DATABASE].close()

@@ -96,6 +96,7 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_SECONDS,
             pool_reset_on_return=None,
+            json_deserializer=str,  # documents pass through as the text the database built
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 

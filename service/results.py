@@ -75,7 +75,10 @@ HTTP_RESULTS = {
 }
 
 RESULTS = SQL_RESULTS | HTTP_RESULTS
+CODE = web.ResponseKey("CODE", str)
+"""The result code of an answer, for the log."""
 RETRY_AFTER_SECONDS = "1"
+ENCODER = msgspec.json.Encoder(enc_hook=str)
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -118,10 +121,10 @@ def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
 
 def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
     """JSON, from an object or from text that the database built; `code` goes to the log."""
-    body = content.encode() if isinstance(content, str) else msgspec.json.encode(content)
+    body = content.encode() if isinstance(content, str) else ENCODER.encode(content)
     headers: Mapping[str, str] = JSON_HEADERS
     if status == 503:
         headers = {**JSON_HEADERS, "Retry-After": RETRY_AFTER_SECONDS}
     response = web.Response(body=body, status=status, headers=headers)
-    response["code"] = code
+    response[CODE] = code
     return response

@@ -14,16 +14,16 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
-from service import migrate, results, stock_import
+from service import migrate, stock_import
 from service.app import DRAINING, create_app
 from service.database import Database, connect
 from service.embedded import Postgres
+from service.protocol import FINISH_SECONDS, Runner
 from service.settings import Settings
 
 logger = logging.getLogger("holdfast.server")
@@ -31,79 +31,10 @@ logger = logging.getLogger("holdfast.server")
 DEMO = Path(__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
 BACKLOG = 1024
-HEADER_SECONDS = 10.0
-FINISH_SECONDS = 15.0
-KEEPALIVE_SECONDS = 75.0
 
 
 class ServeError(Exception):
     """The service cannot start. The message says why; the process exits with 2."""
-
-
-class _Protocol(web.RequestHandler[Any]):
-    """aiohttp's, with the one error shape for bad HTTP and a limit for slow headers."""
-
-    __slots__ = ("_header_timer",)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._header_timer: asyncio.TimerHandle | None = None
-        self._expect_headers()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._messages or self._current_request is not None:
-            self._forget_headers()
-        elif self._header_timer is None:
-            self._expect_headers()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._forget_headers()
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status == 500:
-            logger.error("Request handling failed", exc_info=exc)
-        code = "bad_request" if status < 500 else "internal_error"
-        response = results.respond(code, str(message or "").partition("\n")[0].rstrip(": "))
-        response.force_close()
-        return response
-
-    def _expect_headers(self) -> None:
-        self._header_timer = self._loop.call_later(HEADER_SECONDS, self.force_close)
-
-    def _forget_headers(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-
-class _Server(web.Server[Any]):
-    def __call__(self) -> web.RequestHandler[Any]:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
-class Runner(web.AppRunner):
-    """aiohttp's runner with our protocol; its own access log is off, the boundary logs."""
-
-    def __init__(self, app: web.Application) -> None:
-        super().__init__(
-            app,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=FINISH_SECONDS,
-        )
-
-    async def _make_server(self) -> Any:
-        server = await super()._make_server()
-        server.__class__ = _Server
-        return server
 
 
 def open_sockets(host: str, port: int, count: int) -> list[socket.socket]:
@@ -155,7 +86,12 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
         if not dsn:
             postgres = await stack.enter_async_context(Postgres(settings.data_dir))
             dsn = postgres.url
-            logger.info("PostgreSQL %s in %s; psql '%s'", postgres.version, settings.data_dir, postgres.psql_url)
+            logger.info(
+                "PostgreSQL %s in %s; psql '%s'",
+                postgres.version,
+                settings.data_dir,
+                postgres.psql_url,
+            )
         prepared = asyncio.create_task(prepare(settings, settings.migration_url or dsn, demo))
         stack.push_async_callback(_cancel, prepared)
         if len(listeners) == 1:

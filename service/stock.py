@@ -11,6 +11,7 @@ from service import results
 from service.bodies import NumericId, Timestamp, parse_custom, read_body
 from service.coalesce import Coalescer
 from service.database import Database
+from service.keys import DATABASE, STORE_ID
 
 RESERVE_STOCK_BATCH = text(
     "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
@@ -32,7 +33,6 @@ class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 CALLBACK = msgspec.json.Decoder(Callback, dec_hook=parse_custom)
 
 RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Callback, Any])
-DATABASE = web.AppKey("DATABASE", Database)
 
 routes = web.RouteTableDef()
 
@@ -41,7 +41,7 @@ routes = web.RouteTableDef()
 async def reserve(request: web.Request) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
     callback = await read_body(request, CALLBACK)
-    store_id = request["store_id"]
+    store_id = request[STORE_ID]
     answer = await request.app[RESERVATIONS].submit(store_id, callback.product_id, callback)
     ids: dict[str, Any] = {"reservation_id": callback.reservation_id}
     if results.RESULTS[answer.result_code].status >= 400:
@@ -55,7 +55,7 @@ async def reserve(request: web.Request) -> web.Response:
 async def reservation_status(request: web.Request) -> web.Response:
     """What became of a reservation of one line."""
     ids = {
-        "store_id": request["store_id"],
+        "store_id": request[STORE_ID],
         "reservation_id": request.match_info["reservation_id"],
     }
     row = await request.app[DATABASE].read(RESERVATION_STATUS, **ids)

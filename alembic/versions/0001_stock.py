@@ -7,7 +7,8 @@ down_revision = None
 
 # 1-64 visible characters without ":", which is kept for ids made here. No control
 # character, no white space: an id that cannot be seen cannot be told from another.
-ID = r"^[^\u0001-\u0020\u007F-\u00A0\u1680\u2000-\u200F\u2028-\u202F\u205F-\u206F\u3000\uFEFF:]{1,64}$"
+UNSEEN = r"\u0001-\u0020\u007F-\u00A0\u1680\u2000-\u200F\u2028-\u202F\u205F-\u206F\u3000\uFEFF"
+ID = rf"^[^{UNSEEN}:]{{1,64}}$"
 
 UPGRADE = f"""
 CREATE TABLE stores (

@@ -1,0 +1,156 @@
+"""A real PostgreSQL for the whole run, a fresh copy of the migrated database for each test.
+
+HOLDFAST_TEST_DATABASE_URL names a server to use (a login that may create databases); without it
+one of our own is started, from the binaries of HOLDFAST_TEST_BIN_DIR if that is set.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import BaseRunner, TestClient, TestServer
+
+from service import migrate
+from service.app import create_app
+from service.database import Database, connect
+from service.embedded import Postgres
+from service.protocol import Runner
+from service.settings import Settings
+from tests import plpgsql_coverage
+
+Api: TypeAlias = "TestClient[web.Request, web.Application]"
+Connect = Callable[..., Awaitable[Any]]
+
+
+class RealServer(TestServer):
+    """aiohttp's test server, running what `serve` runs."""
+
+    async def _make_runner(self, **kwargs: Any) -> BaseRunner:
+        return Runner(self.app)
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path="/" + name))
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """URL of a server's maintenance database, as a login that may do everything there."""
+    if url := os.environ.get("HOLDFAST_TEST_DATABASE_URL"):
+        yield url
+        return
+    bin_dir = os.environ.get("HOLDFAST_TEST_BIN_DIR")
+    options = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    if plpgsql_coverage.is_available(Path(bin_dir) if bin_dir else None):
+        options["shared_preload_libraries"] = "plpgsql_check"
+        options["plpgsql_check.profiler"] = "on"
+    postgres = Postgres(
+        tmp_path_factory.mktemp("cluster"),
+        bin_dir=Path(bin_dir) if bin_dir else None,
+        options=options,
+    )
+    async with postgres:
+        yield postgres.url
+
+
+@pytest.fixture(scope="session")
+async def template(cluster: str) -> AsyncIterator[str]:
+    """Name of a migrated database that nobody is connected to."""
+    name = f"holdfast_template_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(cluster)
+    await admin.execute(f"CREATE DATABASE {name}")
+    await migrate.upgrade_in_thread(with_database(cluster, name))
+    await plpgsql_coverage.prepare(with_database(cluster, name))
+    yield name
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
+    """URL of this test's own database. Afterwards no invariant may be broken in it."""
+    name = f"holdfast_test_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(cluster)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = with_database(cluster, name)
+    try:
+        yield url
+        inspector = await asyncpg.connect(url)
+        broken = await inspector.fetch("SELECT * FROM holdfast.invariant_violations")
+        await plpgsql_coverage.collect(inspector)
+        await inspector.close()
+        assert broken == []
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+@pytest.fixture
+async def connect_as(dsn: str) -> AsyncIterator[Connect]:
+    """connect_as("owner" | "service" | "reader"): raw connections, closed afterwards."""
+    connections = []
+
+    async def open_connection(role: str = "owner") -> Any:
+        connection = await connect(dsn, f"holdfast_{role}")
+        connections.append(connection)
+        return connection
+
+    yield open_connection
+    for connection in connections:
+        await connection.close()
+
+
+@pytest.fixture
+async def sql(connect_as: Connect) -> Any:
+    """A raw connection as the owner: what a DBA has in psql."""
+    return await connect_as("owner")
+
+
+@pytest.fixture
+async def stocked(sql: Any) -> Callable[..., Awaitable[None]]:
+    """stocked({"1": 10}, store_id="main"): products with so many units on hand."""
+
+    async def put(on_hand: dict[str, int], store_id: str = "main") -> None:
+        await sql.execute("SELECT create_store($1)", store_id)
+        await sql.execute(
+            "INSERT INTO products (store_id, product_id, name)"
+            " SELECT $1, p, 'Product ' || p FROM unnest($2::text[]) AS p",
+            store_id,
+            list(on_hand),
+        )
+        await sql.execute(
+            "UPDATE stock AS s SET on_hand = n.quantity"
+            " FROM unnest($2::text[], $3::bigint[]) AS n (product_id, quantity)"
+            " WHERE s.store_id = $1 AND s.product_id = n.product_id AND n.quantity <> 0",
+            store_id,
+            list(on_hand),
+            list(on_hand.values()),
+        )
+
+    return put
+
+
+@pytest.fixture
+async def serve(
+    dsn: str, aiohttp_client: Callable[..., Awaitable[Api]]
+) -> Callable[..., Awaitable[Api]]:
+    """serve(environment=…, …): a client of the application, as `serve` runs it."""
+
+    async def start(database_url: str = dsn, **settings: Any) -> Api:
+        app = create_app(Settings(**settings), Database(database_url))
+        return await aiohttp_client(RealServer(app))
+
+    return start
+
+
+@pytest.fixture
+async def api(serve: Callable[..., Awaitable[Api]]) -> Api:
+    """A client of the application on this test's database."""
+    return await serve()

@@ -1,0 +1,6 @@
+"""Which plpgsql statements the tests ran. (Placeholder until the profiler is wired.)"""
+from pathlib import Path
+from typing import Any
+def is_available(bin_dir: Path | None) -> bool: return False
+async def prepare(url: str) -> None: ...
+async def collect(connection: Any) -> None: ...
