@@ -6,9 +6,9 @@ at once: roles and schema; each revision in its own transaction; then, at head, 
 
 import asyncio
 
+from alembic import context
 from sqlalchemy import Connection, text
 
-from alembic import context
 from service import migrate
 
 

@@ -28,7 +28,6 @@ T = TypeVar("T")
 class NumericId(str):
     """A positive number as a string, at most 9223372036854775807, no sign, no leading zero."""
 
-    schema = {"type": "string", "pattern": r"^[1-9][0-9]{0,18}$", "maxLength": 19}
     _pattern = re.compile(r"[1-9][0-9]{0,18}")
 
     @classmethod
@@ -44,7 +43,6 @@ class NumericId(str):
 class Timestamp(datetime):
     """A moment as RFC 3339 in UTC: YYYY-MM-DDTHH:MM:SS[.fraction]Z."""
 
-    schema = {"type": "string", "format": "date-time", "pattern": r"Z$"}
     _pattern = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
 
     @classmethod
@@ -131,9 +129,8 @@ def _refuse(body: bytes, decoder: msgspec.json.Decoder[Any], error: Exception) -
 
 def _field_errors(value: Any, kind: Any) -> Iterator[dict[str, str]]:
     """Every wrong field of an object that should be the struct `kind`, one error each."""
-    if not (
-        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict)
-    ):
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    if not (is_struct and isinstance(value, dict)):
         return
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in value.keys() - known.keys():

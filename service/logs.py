@@ -25,6 +25,7 @@ class JsonFormatter(_Formatter):
     """{"time", "level", "logger", "message", …fields, "error"?} on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as one JSON object."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
@@ -41,6 +42,7 @@ class TextFormatter(_Formatter):
     """Time, level, message, then key=value."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as one line for people."""
         time = self.formatTime(record, "%H:%M:%S")
         pairs = " ".join(f"{key}={value}" for key, value in self.fields(record).items())
         # A line break in what a caller sent must not look like a line of ours.

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from alembic import command, op
 from alembic.config import Config
 from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from alembic import command, op
 from service.settings import ROOT, read_settings
 
 SCHEMA = "holdfast"

@@ -86,12 +86,8 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
         if not dsn:
             postgres = await stack.enter_async_context(Postgres(settings.data_dir))
             dsn = postgres.url
-            logger.info(
-                "PostgreSQL %s in %s; psql '%s'",
-                postgres.version,
-                settings.data_dir,
-                postgres.psql_url,
-            )
+            logger.info("PostgreSQL %s keeps %s", postgres.version, settings.data_dir)
+            logger.info("psql '%s'", postgres.psql_url)
         prepared = asyncio.create_task(prepare(settings, settings.migration_url or dsn, demo))
         stack.push_async_callback(_cancel, prepared)
         if len(listeners) == 1:

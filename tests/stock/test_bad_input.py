@@ -15,6 +15,22 @@ from tests.stock.test_reserve_routes import callback
 
 JSON = {"Content-Type": "application/json"}
 GOOD = json.dumps(callback())
+# fmt: off
+WRONG_IDS: list[Any] = [
+    "", "0", "01", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1\n", "abc", "\u0663",
+    "9223372036854775808", "1" * 20, 7, None, True, ["1"],
+]
+WRONG_TIMESTAMPS: list[Any] = [
+    "", "now", "2026-11-21", "2026-11-21T10:00:00", "2026-11-21T10:00:00+02:00",
+    "2026-11-21 10:00:00Z", "2026-11-21t10:00:00z", "2026-13-21T10:00:00Z",
+    "2026-02-30T10:00:00Z", "2026-11-21T24:00:01Z", "2026-11-21T10:00:00Z\n",
+    "2026-11-21T10:00:00.Z", "\u0662026-11-21T10:00:00Z", "0000-01-01T00:00:00Z", 5, None,
+]
+# fmt: on
+WRONG_QUANTITIES: list[Any] = [
+    *(1.9, 1.0, True, "1", 0, -1, None, [], {}),
+    *(2**31, 2**63, 2**64, 10**30),
+]
 
 
 @pytest.fixture
@@ -61,55 +77,20 @@ async def test_malformed_json_is_400(shop: Api, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("field", "value"),
     [
-        *(
-            ({"quantity": value}, "quantity")
-            for value in (1.9, 1.0, True, "1", 0, -1, None, [], {})
-        ),
-        *(({"quantity": value}, "quantity") for value in (2**31, 2**63, 2**64, 10**30)),
-        *(
-            ({name: value}, name)
-            for name in ("reservation_id", "product_id")
-            for value in (
-                *(
-                    "",
-                    "0",
-                    "01",
-                    "-1",
-                    "+1",
-                    "1.0",
-                    "1e3",
-                    " 1",
-                    "1 ",
-                    "1\n",
-                    "abc",
-                    "٣",
-                    "1\u0000",
-                ),
-                *("9223372036854775808", "1" * 20, 7, None, True, ["1"]),
-            )
-        ),
-        *(
-            ({"timestamp": value}, "timestamp")
-            for value in (
-                *("", "now", "2026-11-21", "2026-11-21T10:00:00", "2026-11-21T10:00:00+02:00"),
-                *("2026-11-21 10:00:00Z", "2026-11-21t10:00:00z", "2026-13-21T10:00:00Z"),
-                *("2026-02-30T10:00:00Z", "2026-11-21T24:00:01Z", "2026-11-21T10:00:00Z\n"),
-                *("2026-11-21T10:00:00.Z", "٢026-11-21T10:00:00Z", "0000-01-01T00:00:00Z", 5, None),
-            )
-        ),
-        ({"extra": 1}, "extra"),
+        *(("quantity", value) for value in WRONG_QUANTITIES),
+        *(("reservation_id", value) for value in WRONG_IDS),
+        *(("product_id", value) for value in WRONG_IDS),
+        *(("timestamp", value) for value in WRONG_TIMESTAMPS),
+        ("extra", 1),
     ],
 )
-async def test_invalid_fields_are_422_by_name(
-    shop: Api, change: dict[str, Any], field: str
-) -> None:
-    response = await shop.post("/api/v1/reserve", json=callback(**change))
+async def test_invalid_fields_are_422_by_name(shop: Api, field: str, value: Any) -> None:
+    response = await shop.post("/api/v1/reserve", json=callback(**{field: value}))
     body = await refused(response, 422, "invalid_body")
-    if "\0" not in str(change.values()) and "\\x00" not in str(change):
-        assert [error["field"] for error in body["errors"]] == [field]
-        assert body["errors"][0]["message"]
+    assert [error["field"] for error in body["errors"]] == [field]
+    assert body["errors"][0]["message"]
 
 
 async def test_every_wrong_field_is_named_at_once(shop: Api) -> None:
@@ -225,7 +206,7 @@ HEAD = b"POST /api/v1/reserve HTTP/1.1\r\nHost: x\r\nContent-Type: application/j
 async def test_smuggling_is_400_in_the_one_shape_and_closed(shop: Api, sent: bytes) -> None:
     answer = await exchange(shop, sent)
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400") or head.startswith(b"HTTP/1.0 400")
+    assert head.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
     assert json.loads(body)["status"] == "error"
 
 
