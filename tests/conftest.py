@@ -24,6 +24,8 @@ from service.embedded import Postgres
 from service.protocol import Runner
 from service.settings import Settings
 from tests import plpgsql_coverage
+from tests.plpgsql_coverage import pytest_configure as pytest_configure
+from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_summary
 
 Api: TypeAlias = "TestClient[web.Request, web.Application]"
 Connect = Callable[..., Awaitable[Any]]
@@ -51,7 +53,6 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
     options = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     if plpgsql_coverage.is_available(Path(bin_dir) if bin_dir else None):
         options["shared_preload_libraries"] = "plpgsql_check"
-        options["plpgsql_check.profiler"] = "on"
     postgres = Postgres(
         tmp_path_factory.mktemp("cluster"),
         bin_dir=Path(bin_dir) if bin_dir else None,
@@ -80,6 +81,7 @@ async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
     name = f"holdfast_test_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(cluster)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await plpgsql_coverage.watch(admin, name)
     url = with_database(cluster, name)
     try:
         yield url

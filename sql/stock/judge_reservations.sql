@@ -6,13 +6,14 @@ CREATE OR REPLACE FUNCTION judge_reservations(
 DECLARE
     v_request record;
     v_refused jsonb;
-    v_taken int[] := array_fill(NULL::int, ARRAY[cardinality(p_reservation_ids)]);
-    v_left bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_product_ids)]);
+    v_count int := COALESCE(cardinality(p_reservation_ids), 0);
+    v_taken int[] := array_fill(NULL::int, ARRAY[v_count]);
+    v_left bigint[] := array_fill(NULL::bigint, ARRAY[COALESCE(cardinality(p_product_ids), 0)]);
     v_unknown text := CASE WHEN EXISTS (SELECT FROM stores WHERE store_id = p_store_id)
         THEN 'unknown_product' ELSE 'unknown_store' END;
 BEGIN
-    result_codes := array_fill('invalid_request'::text, ARRAY[cardinality(p_reservation_ids)]);
-    refused_lines := array_fill(NULL::jsonb, ARRAY[cardinality(p_reservation_ids)]);
+    result_codes := array_fill('invalid_request'::text, ARRAY[v_count]);
+    refused_lines := array_fill(NULL::jsonb, ARRAY[v_count]);
 
     -- One after another, in arrival order, on what the earlier ones leave: a big request that
     -- does not fit takes nothing from a small one behind it.

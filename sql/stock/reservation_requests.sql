@@ -11,7 +11,7 @@ BEGIN
     WITH lines AS (
         SELECT l.number, l.product_id, sum(l.quantity)::bigint AS quantity,
             count(*) AS line_count,
-            COALESCE(bool_and(l.quantity BETWEEN 1 AND 2147483647), false)
+            bool_and(COALESCE(l.quantity BETWEEN 1 AND 2147483647, false))
                 AND l.product_id IS NOT NULL AS is_valid
         FROM unnest(p_line_requests, p_product_ids, p_quantities)
             AS l (number, product_id, quantity)

@@ -1,0 +1,50 @@
+# Holdfast. `make run` serves, `make test` tests; both set up what they need and say so.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The demonstration stock goes into an empty store only; `make run DEMO=` leaves it empty.
+DEMO ?= --demo
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test check coverage faults format clean
+
+run: $(VENV)/.run
+	$(BIN)/python -m service serve $(DEMO)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html --cov-report=xml \
+		--cov-report=json:reports/coverage.json $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint -q sql
+
+# On PostgreSQL with plpgsql_check (Debian: postgresql-15-plpgsql-check), so that sql/ is measured.
+coverage: test
+	$(BIN)/python -m tests.coverage_summary
+
+faults: $(VENV)/.test
+	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix -q sql
+
+clean:
+	rm -rf $(VENV) reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.run: requirements.txt
+	@echo "Setting up $(VENV) with what the service needs"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run tests/requirements.txt
+	@echo "Setting up $(VENV) with what the tests need"
+	@$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	@touch $@

@@ -1,0 +1,166 @@
+"""Many callers at once: FAULTS-style races over HTTP, and the proof that the lock is what helps."""
+
+import asyncio
+import random
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.conftest import Api, Connect
+from tests.stock.test_reserve_routes import callback
+from tests.stock.test_reserve_stock_batch import reserve, reserved
+
+Stocked = Callable[..., Awaitable[None]]
+
+
+async def post_all(api: Api, bodies: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Every callback at once, each on a connection of its own."""
+
+    async def post(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        response = await api.post("/api/v1/reserve", json=body)
+        return response.status, await response.json()
+
+    return await asyncio.gather(*map(post, bodies))
+
+
+async def test_500_clients_for_one_unit_one_gets_it(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"7": 1})
+    bodies = [callback(reservation_id=str(n), quantity=1) for n in range(1, 501)]
+    answers = await post_all(api, bodies)
+    assert Counter(status for status, _ in answers) == {200: 1, 409: 499}
+    codes = Counter(body.get("code", "ok") for _, body in answers)
+    assert codes == {"ok": 1, "insufficient_stock": 499}
+    (winner,) = [body["reservation_id"] for status, body in answers if status == 200]
+    assert await sql.fetchval("SELECT string_agg(reservation_id, ',') FROM reservations") == winner
+
+
+async def test_the_same_callback_200_times_holds_once(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"7": 1000})
+    answers = await post_all(api, [callback()] * 200)
+    assert Counter(status for status, _ in answers) == {200: 200}
+    assert all(body == answers[0][1] for _, body in answers)
+    assert await reserved(sql) == {"7": 3}
+
+
+async def test_one_id_for_two_contents_keeps_the_first(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"7": 1000, "8": 1000})
+    bodies = [callback(product_id=product) for product in ("7", "8")] * 100
+    answers = await post_all(api, bodies)
+    assert Counter(status for status, _ in answers) == {200: 100, 409: 100}
+    assert sum((await reserved(sql)).values()) == 3
+
+
+async def test_twins_in_two_processes_hold_once(
+    serve: Callable[..., Awaitable[Api]], stocked: Stocked, sql: Any
+) -> None:
+    """Each process has a coalescer of its own: here only the unique key stands between them."""
+    await stocked({str(product): 1000 for product in range(1, 9)})
+    services = [await serve(), await serve()]
+    bodies = [callback(reservation_id=str(n), product_id=str(n % 8 + 1)) for n in range(1, 201)]
+    answers = await asyncio.gather(*(post_all(service, bodies) for service in services))
+    assert Counter(status for batch in answers for status, _ in batch) == {200: 400}
+    assert sum((await reserved(sql)).values()) == 600
+
+
+async def test_baskets_in_opposite_order_never_deadlock(
+    connect_as: Connect, stocked: Stocked
+) -> None:
+    products = [f"p{n}" for n in range(6)]
+    await stocked(dict.fromkeys(products, 10**6))
+    codes: Counter[str] = Counter()
+
+    async def shop(seed: int) -> None:
+        connection = await connect_as("service")
+        chance = random.Random(seed)
+        for n in range(60):
+            basket = chance.sample(products, 4)
+            codes.update(await reserve(connection, (f"{seed}-{n}", [(p, 1) for p in basket])))
+
+    await asyncio.gather(*map(shop, range(12)))
+    assert codes == {"ok": 720}
+
+
+async def second_of_two(connect_as: Connect) -> str:
+    """The code that a caller gets who comes while another has not committed the last unit."""
+    first, second = await connect_as("owner"), await connect_as("owner")
+    transaction = first.transaction()
+    await transaction.start()
+    assert await reserve(first, ("1", [("a", 1)])) == ["ok"]
+    waiting = asyncio.create_task(reserve(second, ("2", [("a", 1)])))
+    while not await first.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database())"
+    ):
+        await asyncio.sleep(0.01)
+    await transaction.commit()
+    return (await waiting)[0]
+
+
+async def test_the_second_for_the_last_unit_waits_and_is_told(
+    connect_as: Connect, stocked: Stocked
+) -> None:
+    await stocked({"a": 1})
+    assert await second_of_two(connect_as) == "insufficient_stock"
+
+
+async def test_without_the_lock_the_second_decides_on_stale_stock(
+    connect_as: Connect, stocked: Stocked, sql: Any
+) -> None:
+    """Shows that the race above is real: then only the CHECK constraint stops it."""
+    await stocked({"a": 1})
+    await sql.execute(
+        "CREATE OR REPLACE FUNCTION lock_stock(p_store_id text, p_product_ids text[])"
+        " RETURNS void LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS 'BEGIN END'"
+    )
+    with pytest.raises(asyncpg.CheckViolationError, match="never_oversold"):
+        await second_of_two(connect_as)
+
+
+async def test_two_dbas_in_psql_and_the_service_change_the_same_products(
+    api: Api, dsn: str, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({str(product): 100 for product in range(1, 6)})
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("needs psql")
+
+    async def by_hand(actor: str, step: int) -> str:
+        script = f"SET holdfast.actor = '{actor}';\n" + "".join(
+            "UPDATE holdfast.stock SET on_hand = on_hand + 1 WHERE product_id = '%d';\n"
+            % (n * step % 5 + 1)
+            for n in range(200)
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(psql or "", "-qX", "-v", "ON_ERROR_STOP=1", dsn),
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate(script.encode())
+        assert process.returncode == 0, errors
+        return errors.decode()
+
+    bodies = [
+        callback(reservation_id=str(n), product_id=str(n % 5 + 1), quantity=1)
+        for n in range(1, 401)
+    ]
+    *errors, answers = await asyncio.gather(
+        by_hand("maria", 1), by_hand("peter", 4), post_all(api, bodies)
+    )
+    assert errors == ["", ""]
+    assert Counter(status for status, _ in answers) == {200: 400}
+    assert await sql.fetchval("SELECT sum(on_hand) FROM stock") == 900
+    assert await sql.fetchval("SELECT sum(reserved) FROM stock") == 400
+    rows = await sql.fetch(
+        "SELECT actor, reason, count(*) FROM stock_movements"
+        " WHERE actor IN ('maria', 'peter') GROUP BY 1, 2 ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("maria", "adjustment", 200),
+        ("peter", "adjustment", 200),
+    ]
