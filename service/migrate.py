@@ -70,7 +70,9 @@ def create_owner_engine(url: str | None = None) -> AsyncEngine:
     if not dsn:
         raise SystemExit("Set HOLDFAST_DATABASE_URL, or use: python -m service migrate")
     return create_async_engine(
-        "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: asyncpg.connect(dsn)
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        async_creator=lambda: asyncpg.connect(dsn, timeout=10),
     )
 
 

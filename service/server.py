@@ -93,9 +93,8 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
         if len(listeners) == 1:
             await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
         else:
-            for listener in listeners:
-                child = asyncio.create_task(_keep_child(listener, dsn))
-                stack.push_async_callback(_cancel, child)
+            children = [asyncio.create_task(_keep_child(each, dsn)) for each in listeners]
+            stack.push_async_callback(_cancel, *children)
         if not settings.database_url:
             await prepared
         announce(settings, listeners[0].getsockname()[1])
@@ -199,6 +198,7 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
