@@ -7,23 +7,28 @@ at once: roles and schema; each revision in its own transaction; then, at head, 
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from service import migrate
 
 
-def run_revisions(connection: Connection) -> None:
-    """Run the revisions asked for; at head bring sql/ in line, at base leave nothing behind."""
+def run_command(connection: Connection) -> None:
+    """Run the command's revisions; at head bring sql/ in line, at base leave nothing behind."""
     context.configure(
         connection=connection,
         transaction_per_migration=True,
         version_table_schema=migrate.SCHEMA,
     )
+    only_looks = context.get_context().opts.get("dont_mutate")  # `alembic current`
+    if not only_looks:
+        migrate.lock_database(connection)
+        migrate.prepare_database(connection)
     with context.begin_transaction():
         context.run_migrations()
-
     heads = context.get_context().get_current_heads()
     connection.commit()
+    if only_looks:
+        return
     if not heads:
         migrate.drop_schema(connection)
     elif set(heads) == set(context.script.get_heads()):
@@ -31,13 +36,11 @@ def run_revisions(connection: Connection) -> None:
 
 
 async def run() -> None:
-    """Take the lock, then run; the lock goes with the connection, also when we are killed."""
+    """Run on a connection of our own; the lock goes with it, also when we are killed."""
     engine = migrate.create_owner_engine(context.config.get_main_option("sqlalchemy.url"))
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": migrate.LOCK})
-            await connection.run_sync(migrate.prepare_database)
-            await connection.run_sync(run_revisions)
+            await connection.run_sync(run_command)
     finally:
         await engine.dispose()
 

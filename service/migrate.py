@@ -24,13 +24,21 @@ from service.settings import ROOT, read_settings
 
 SCHEMA = "holdfast"
 OWNER = "holdfast_owner"
+ROLES = [OWNER, "holdfast_service", "holdfast_worker", "holdfast_reader"]
 LOCK = 0x686F6C64  # "hold": the advisory lock of whoever migrates this database
 SQL = ROOT / "sql"
 
 logger = logging.getLogger("holdfast.migrate")
 
+# Roles that SET ROLE may name: since PostgreSQL 16 one can be a member without that right.
+ROLES_TO_TAKE = """
+SELECT quote_ident(rolname) FROM pg_roles WHERE pg_has_role(oid,
+    CASE WHEN CAST(current_setting('server_version_num') AS int) < 160000
+        THEN 'MEMBER' ELSE 'SET' END)
+"""
+
 INSTALLED_FILES = """
-CREATE TABLE IF NOT EXISTS installed_files (
+CREATE TABLE installed_files (
     path text PRIMARY KEY,
     sha256 text NOT NULL,
     installed_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -38,24 +46,28 @@ CREATE TABLE IF NOT EXISTS installed_files (
 COMMENT ON TABLE installed_files IS
     'Which files of sql/ this database holds, so that an upgrade touches only what changed.';
 COMMENT ON COLUMN installed_files.path IS 'The file, below sql/.';
-COMMENT ON COLUMN installed_files.sha256 IS 'Of its content when it was installed.';
+COMMENT ON COLUMN installed_files.sha256 IS
+    'Of its content when it was installed; of rights also of the roles there were.';
 COMMENT ON COLUMN installed_files.installed_at IS 'When that was.';
+COMMENT ON TABLE alembic_version IS 'Which revision of the tables this database is at.';
+COMMENT ON COLUMN alembic_version.version_num IS 'The revision; see alembic/versions/.';
 """
 
+# Named before any is dropped, because one may take others along.
 DROP_OBJECTS = """
 DO $$
 DECLARE
     v_object text;
 BEGIN
-    FOR v_object IN
-        SELECT format('VIEW %s', c.oid::regclass) FROM pg_class AS c
+    FOREACH v_object IN ARRAY ARRAY(
+        SELECT format('VIEW IF EXISTS %s', c.oid::regclass) FROM pg_class AS c
         WHERE c.relnamespace = 'holdfast'::regnamespace AND c.relkind = 'v'
         UNION ALL
-        SELECT format('FUNCTION %s', p.oid::regprocedure) FROM pg_proc AS p
+        SELECT format('ROUTINE IF EXISTS %s', p.oid::regprocedure) FROM pg_proc AS p
         WHERE p.pronamespace = 'holdfast'::regnamespace AND NOT EXISTS (
             SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e'
         )
-    LOOP
+    ) LOOP
         EXECUTE format('DROP %s CASCADE', v_object);
     END LOOP;
 END $$;
@@ -65,8 +77,7 @@ DROP TABLE IF EXISTS installed_files;
 
 def create_owner_engine(url: str | None = None) -> AsyncEngine:
     """An engine for schema work on `url`, by default the one the settings name."""
-    settings = read_settings()
-    dsn = url or settings.owner_url
+    dsn = url or read_settings().owner_url
     if not dsn:
         raise SystemExit("Set HOLDFAST_DATABASE_URL, or use: python -m service migrate")
     return create_async_engine(
@@ -86,19 +97,35 @@ def revert_script(script: str) -> None:
     _execute(op.get_bind(), DROP_OBJECTS + script)
 
 
+def lock_database(connection: Connection) -> None:
+    """Wait until nobody else migrates this database; the lock ends with the connection.
+
+    Asked for again and again: whoever waits inside a statement holds a snapshot, and the CREATE
+    INDEX CONCURRENTLY of the one who has the lock would wait for that in turn.
+    """
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
+        connection.rollback()
+        time.sleep(0.1)
+    connection.commit()
+
+
 def prepare_database(connection: Connection) -> None:
-    """Make roles and schema where they are missing, and work as the owner from here on."""
+    """Make roles and schema where they are missing; from here on work as the schema's owner."""
     _create_roles(connection)
-    roles = "SELECT rolname FROM pg_roles WHERE rolname = :owner AND pg_has_role(oid, 'MEMBER')"
-    may_own = connection.scalar(text(roles), {"owner": OWNER})
-    if not connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}):
-        owner = f" AUTHORIZATION {OWNER}" if may_own else ""
-        connection.execute(text(f"CREATE SCHEMA {SCHEMA}{owner}"))
+    is_new = not connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA})
+    if is_new:
+        owner = connection.scalar(text(f"{ROLES_TO_TAKE} AND rolname = '{OWNER}'"))
+        authorization = f" AUTHORIZATION {owner}" if owner else ""
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}{authorization}"))
+        if not owner:
+            logger.warning("This login may not work as %s: it will own everything itself.", OWNER)
+    schema_owner = f"SELECT nspowner FROM pg_namespace WHERE nspname = '{SCHEMA}'"
+    if owner := connection.scalar(text(f"{ROLES_TO_TAKE} AND oid = ({schema_owner})")):
+        connection.execute(text(f"SET ROLE {owner}"))
+    connection.execute(text(f"SET search_path = {SCHEMA}, pg_temp"))
+    if is_new:
         comment = "Holdfast: stock that cannot be sold twice. Start at invariant_violations."
         connection.execute(text(f"COMMENT ON SCHEMA {SCHEMA} IS '{comment}'"))
-    if may_own:
-        connection.execute(text(f"SET ROLE {OWNER}"))
-    connection.execute(text(f"SET search_path = {SCHEMA}, pg_temp"))
     connection.commit()
 
 
@@ -108,10 +135,12 @@ def _create_roles(connection: Connection) -> None:
     Roles belong to the cluster, our lock to one database: two databases may be migrated at once,
     and the loser of the race between them tries again.
     """
-    script = (SQL / "roles" / "roles.sql").read_text()
+    script = (SQL / "roles" / "roles.sql").read_text("utf-8")
     for attempt in range(20):
+        missing = set(ROLES) - set(_existing_roles(connection))
         try:
-            _execute(connection, script)
+            if missing:
+                _execute(connection, script)
             connection.commit()
             return
         except DBAPIError as error:
@@ -119,9 +148,9 @@ def _create_roles(connection: Connection) -> None:
             state = getattr(error.orig, "sqlstate", None)
             if state == "42501":
                 logger.warning(
-                    "This login may not create roles (%s). Going on without; an administrator "
-                    "can run sql/roles/roles.sql, then migrate again.",
-                    str(error.orig).partition(": ")[2],
+                    "There is no %s, and this login may not create roles. Going on without; an "
+                    "administrator can run sql/roles/roles.sql, then migrate again.",
+                    ", ".join(sorted(missing)),
                 )
                 return
             if state not in {"XX000", "23505", "42710"} or attempt == 19:
@@ -129,36 +158,50 @@ def _create_roles(connection: Connection) -> None:
             time.sleep(0.05 * (attempt + 1))
 
 
+def _existing_roles(connection: Connection) -> list[str]:
+    roles = "SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles) ORDER BY rolname"
+    return list(connection.scalars(text(roles), {"roles": ROLES}))
+
+
 def install_objects(connection: Connection) -> list[str]:
-    """Bring functions, triggers, views and rights in line with sql/; return the paths touched."""
-    files = {path: (SQL / path).read_text() for path in manifest()}
-    hashes = {path: hashlib.sha256(body.encode()).hexdigest() for path, body in files.items()}
-    _execute(connection, INSTALLED_FILES)
+    """Bring functions, triggers, views and rights in line with sql/; return the paths touched.
+
+    Where something that is not ours stands on a view or function that has to go, this fails and
+    says what it is.
+    """
+    if not connection.scalar(text("SELECT to_regclass('installed_files')")):
+        _execute(connection, INSTALLED_FILES)
+    files = {path: (SQL / path).read_text("utf-8") for path in manifest()}
+    hashes = {path: _hash(connection, path, body) for path, body in files.items()}
     rows = connection.execute(text("SELECT path, sha256 FROM installed_files"))
     installed = {row.path: row.sha256 for row in rows}
     changed = [path for path in files if installed.get(path) != hashes[path]]
     removed = [path for path in installed if path not in files]
     if changed or removed:
+        gone = {Path(path).stem for path in removed} - {Path(path).stem for path in files}
         views = [path for path in files if is_view(files[path])]
-        if any(path in views for path in changed) or removed:
+        there = "SELECT viewname FROM pg_views WHERE schemaname = :schema"
+        ours = gone | {Path(path).stem for path in views}
+        standing = ours.intersection(connection.scalars(text(there), {"schema": SCHEMA}))
+        if gone & standing or any(path in views for path in changed):
             # A view cannot change its columns, and may stand on another: all go, all come back.
-            for path in reversed(views):
-                _execute(connection, f"DROP VIEW IF EXISTS {Path(path).stem} CASCADE")
+            if standing:
+                _execute(connection, f"DROP VIEW {', '.join(standing)}")
             changed = [path for path in files if path in changed or path in views]
-        for path in removed:
-            _drop_object(connection, Path(path).stem)
         for path in files:
             if path in changed or path.startswith("roles/"):
                 _execute(connection, files[path])
         _drop_stale_triggers(connection, "\n".join(files.values()))
+        _drop_functions(connection, gone)
         connection.execute(
             text("DELETE FROM installed_files WHERE path = ANY (:paths)"),
             {"paths": changed + removed},
         )
-        connection.execute(
-            text("INSERT INTO installed_files (path, sha256) VALUES (:path, :sha256)"),
-            [{"path": path, "sha256": hashes[path]} for path in changed],
-        ) if changed else None
+        if changed:
+            connection.execute(
+                text("INSERT INTO installed_files (path, sha256) VALUES (:path, :sha256)"),
+                [{"path": path, "sha256": hashes[path]} for path in changed],
+            )
         logger.info("sql/ installed: %d changed, %d removed", len(changed), len(removed))
     connection.commit()
     return changed + removed
@@ -166,14 +209,15 @@ def install_objects(connection: Connection) -> list[str]:
 
 def drop_schema(connection: Connection) -> None:
     """Leave nothing behind after a downgrade to base; anything not ours stops it."""
-    _execute(connection, "DROP TABLE IF EXISTS installed_files, alembic_version")
-    _execute(connection, f"RESET ROLE; DROP SCHEMA {SCHEMA}")
+    _execute(
+        connection, f"DROP TABLE IF EXISTS installed_files, alembic_version; DROP SCHEMA {SCHEMA}"
+    )
     connection.commit()
 
 
 def manifest() -> list[str]:
     """The files of sql/, in the order of their installation."""
-    lines = (SQL / "manifest.txt").read_text().splitlines()
+    lines = (SQL / "manifest.txt").read_text("utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -182,15 +226,24 @@ def is_view(body: str) -> bool:
     return body.startswith("CREATE VIEW")
 
 
-def _drop_object(connection: Connection, name: str) -> None:
-    if connection.scalar(text("SELECT to_regproc(:name)"), {"name": name}):
-        _execute(connection, f"DROP FUNCTION {name} CASCADE")
-    else:
-        _execute(connection, f"DROP VIEW IF EXISTS {name} CASCADE")
+def _hash(connection: Connection, path: str, body: str) -> str:
+    """Of a file; rights also depend on which roles there are, which may change without us."""
+    roles = " ".join(_existing_roles(connection)) if path.startswith("roles/") else ""
+    return hashlib.sha256((body + roles).encode()).hexdigest()
+
+
+def _drop_functions(connection: Connection, names: set[str]) -> None:
+    functions = text(
+        "SELECT CAST(CAST(oid AS regprocedure) AS text) FROM pg_proc"
+        " WHERE pronamespace = to_regnamespace(:schema) AND proname = ANY (:names)"
+    )
+    for name in connection.scalars(functions, {"schema": SCHEMA, "names": list(names)}).all():
+        _execute(connection, f"DROP ROUTINE {name}")
 
 
 def _drop_stale_triggers(connection: Connection, all_files: str) -> None:
-    wanted = set(re.findall(r"CREATE OR REPLACE TRIGGER (\w+)\s[^;]*?\bON (\w+)", all_files))
+    made = r"CREATE (?:OR REPLACE |CONSTRAINT )?TRIGGER (\w+)\s[^;]*?\bON (\w+)"
+    wanted = set(re.findall(made, all_files))
     rows = connection.execute(
         text(
             "SELECT tgname, tgrelid::regclass::text AS relation FROM pg_trigger"

@@ -288,6 +288,7 @@ async def test_a_stale_process_number_is_not_taken_for_a_server(
         socket_lock = next((data_dir / "run").glob("*.lock")).name
     sleeper = subprocess.Popen([*server._wrapper, "sleep", "60"], text=True)
     spawned.append(sleeper)
+    await becomes(lambda: Path(f"/proc/{sleeper.pid}/comm").read_text() == "sleep\n")
     if what == "a zombie":
         sleeper.kill()
     stale = "\n".join([str(sleeper.pid), *pid_file.splitlines()[1:]]) + "\n"

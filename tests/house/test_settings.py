@@ -1,0 +1,74 @@
+"""Settings: typed, and wrong ones named."""
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import ROOT, Settings, SettingsError, read_settings, unknown_settings
+
+
+def test_nothing_set_is_the_default() -> None:
+    assert read_settings({}) == Settings()
+    assert read_settings({"HOLDFAST_PORT": ""}) == Settings()
+
+
+def test_values_are_typed() -> None:
+    settings = read_settings(
+        {
+            "HOLDFAST_PORT": "9000",
+            "HOLDFAST_DATA_DIR": "~/stock",
+            "HOLDFAST_DATABASE_URL": "postgresql://u:p@h/d",
+            "HOLDFAST_SHUTDOWN_DELAY": "1.5",
+        }
+    )
+    assert (settings.port, settings.shutdown_delay) == (9000, 1.5)
+    assert settings.data_dir == Path.home() / "stock"
+    assert settings.owner_url == "postgresql://u:p@h/d"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOLDFAST_PORT", "http"),
+        ("HOLDFAST_PORT", "65536"),
+        ("HOLDFAST_PORT", "-1"),
+        ("HOLDFAST_PROCESSES", "0"),
+        ("HOLDFAST_STORE", "a:b"),
+        ("HOLDFAST_STORE", "a b"),
+        ("HOLDFAST_STORE", "x" * 65),
+        ("HOLDFAST_ENVIRONMENT", "prod"),
+        ("HOLDFAST_LOG_FORMAT", "xml"),
+        ("HOLDFAST_LOG_LEVEL", "loud"),
+        ("HOLDFAST_SHUTDOWN_DELAY", "soon"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}='{value}': "):
+        read_settings({name: value})
+
+
+def test_a_database_url_must_be_one() -> None:
+    with pytest.raises(SettingsError, match="postgresql://"):
+        read_settings({"HOLDFAST_DATABASE_URL": "mysql://h/d"})
+
+
+def test_production_needs_a_long_secret() -> None:
+    production = {"HOLDFAST_ENVIRONMENT": "production"}
+    for secret in ("", "x" * 31):
+        with pytest.raises(SettingsError, match="HOLDFAST_JWT_SECRET"):
+            read_settings(production | {"HOLDFAST_JWT_SECRET": secret})
+    assert read_settings(production | {"HOLDFAST_JWT_SECRET": "x" * 32}).environment == "production"
+
+
+def test_a_slip_of_the_pen_is_found() -> None:
+    assert unknown_settings({"HOLDFAST_PROT": "1", "HOLDFAST_PORT": "1", "PATH": ""}) == [
+        "HOLDFAST_PROT"
+    ]
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert unknown_settings(example) == []
+    assert set(example) == {f"HOLDFAST_{name.upper()}" for name in Settings.__struct_fields__}
+    assert read_settings(example) == Settings()
