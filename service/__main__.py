@@ -30,7 +30,13 @@ def main() -> int:
     arguments = parser().parse_args()
     try:
         settings = read_settings()
-        set_up_logs(settings.log_format, settings.log_level)
+        is_service = arguments.run is run_serve
+        # What a command prints is for the next program; what it logs is for its user.
+        set_up_logs(
+            settings.log_format,
+            settings.log_level if is_service else "warning",
+            sys.stdout if is_service else sys.stderr,
+        )
         for name in unknown_settings():
             logger.warning("%s is no setting of Holdfast", name)
         return int(uvloop.run(arguments.run(settings, arguments)) or 0)

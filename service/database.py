@@ -99,6 +99,7 @@ class Database:
             json_deserializer=str,  # documents pass through as the text the database built
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "invalidate", _drop)
 
     async def call(self, statement: TextClause, **parameters: Any) -> Row[Any]:
         """The one row of a function that writes."""
@@ -172,3 +173,8 @@ def _refuse_closed(dbapi_connection: Any, record: Any, proxy: Any) -> None:
     """Keep a call from being sent on a connection that is known to be closed."""
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def _drop(dbapi_connection: Any, record: Any, exception: BaseException | None) -> None:
+    """Close what is given up at once: SQLAlchemy's goodbye would wait for a silent server."""
+    dbapi_connection.driver_connection.terminate()

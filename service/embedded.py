@@ -73,8 +73,8 @@ class AlreadyRunning(EmbeddedError):
     """Another process uses the data folder."""
 
 
-class _Died(EmbeddedError):
-    """A program of PostgreSQL's failed; the message is what it said last."""
+class _Passing(EmbeddedError):
+    """The server could not start for a reason that goes away by itself."""
 
 
 class _Account(NamedTuple):
@@ -98,6 +98,11 @@ class Postgres:
     from the main one), even if that is killed. `options` are settings for this run, as in
     `postgres -c`. All but `start` and `stop` is valid once started.
     """
+
+    bin_dir: Path
+    """The folder of the programs in use."""
+    version: int
+    """The major version in use, such as 18."""
 
     def __init__(
         self,
@@ -128,16 +133,6 @@ class Postgres:
         """The same over TCP, for clients that may not enter the socket's folder; libpq only."""
         passfile = quote(str(self.data_dir / "pgpass"), safe="")
         return f"postgresql://postgres@127.0.0.1:{self._port}/{DATABASE}?passfile={passfile}"
-
-    @property
-    def bin_dir(self) -> Path:
-        """The folder of the programs in use."""
-        return self._bin_dir
-
-    @property
-    def version(self) -> int:
-        """The major version in use, such as 18."""
-        return self._version
 
     @property
     def pid(self) -> int | None:
@@ -205,9 +200,9 @@ class Postgres:
         """Settle binaries, account, folders, port and password; make no cluster yet."""
         wanted = self._wanted_bin_dir
         found = [(_version(wanted), wanted)] if wanted else installed_binaries()
-        self._version, self._bin_dir = _fitting(found, self.data_dir)
+        self.version, self.bin_dir = _fitting(found, self.data_dir)
         self._account = _account(self._pgdata)
-        self._wrapper = _wrapper(self._account, self._bin_dir, self.data_dir)
+        self._wrapper = _wrapper(self._account, self.bin_dir, self.data_dir)
         _make_private(self._socket_dir, self._account)
         if self._log.exists() and self._log.stat().st_size > LARGEST_LOG:
             self._log.replace(self._log.with_name("postgres.log.1"))
@@ -225,7 +220,7 @@ class Postgres:
             return
         if self._pgdata.exists() and any(self._pgdata.iterdir()):
             raise EmbeddedError(f"{self._pgdata} is not empty, but no PostgreSQL data either.")
-        logger.info("making a PostgreSQL %d cluster in %s", self._version, self._pgdata)
+        logger.info("making a PostgreSQL %d cluster in %s", self.version, self._pgdata)
         draft = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.data_dir))
         try:
             password = draft / "password"
@@ -233,7 +228,7 @@ class Postgres:
             for path in (draft, password):
                 os.chown(path, *self._account)
             await self._run(
-                *(str(self._bin_dir / "initdb"), "-D", str(draft / "postgres"), "-U", "postgres"),
+                *(str(self.bin_dir / "initdb"), "-D", str(draft / "postgres"), "-U", "postgres"),
                 *("--encoding=UTF8", "--no-locale", "--data-checksums", f"--pwfile={password}"),
                 *("--auth-local=trust", "--auth-host=scram-sha-256"),
             )
@@ -250,10 +245,10 @@ class Postgres:
         try:
             await _ends(process)
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
+            process.wait()
         if process.returncode != 0:
-            raise _Died(f"{command[0]} failed:\n{self._said_since(said_before)}")
+            raise EmbeddedError(f"{command[0]} failed:\n{_last(self._said_since(said_before))}")
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         # A plain Popen: asyncio's transport would SIGKILL the server when the loop is closed.
@@ -284,8 +279,8 @@ class Postgres:
             try:
                 await self._launch()
                 break
-            except _Died as died:
-                if not PASSES.search(str(died)) or time.monotonic() > deadline:
+            except _Passing:
+                if time.monotonic() > deadline:
                     raise
             if not told:
                 logger.warning("an earlier PostgreSQL still uses %s; waiting for it", self._pgdata)
@@ -303,20 +298,21 @@ class Postgres:
         settings = [word for item in options.items() for word in ("-c", "=".join(item))]
         said_before, stale = self._log_size(), _read_pid_file(self._pgdata)
         began = told = time.monotonic()
-        server = str(self._bin_dir / "postgres")
+        server = str(self.bin_dir / "postgres")
         self._process = self._spawn(server, "-D", str(self._pgdata), *settings)
         while True:
             state = _read_pid_file(self._pgdata)
             if state and state != stale and state.pid == self._process.pid and state.is_ready:
                 break
             if self._process.poll() is not None:
-                words = self._said_since(said_before)
-                raise _Died(f"PostgreSQL did not start (see {self._log}):\n{words}")
+                said = self._said_since(said_before)
+                kind = _Passing if PASSES.search(said) else EmbeddedError
+                raise kind(f"PostgreSQL did not start (see {self._log}):\n{_last(said)}")
             if time.monotonic() - told > 5:
                 told = time.monotonic()
-                logger.info("PostgreSQL is not ready after %.0f s, recovering", told - began)
+                logger.info("waiting for PostgreSQL to recover (%.0f s)", told - began)
             await asyncio.sleep(0.02)
-        logger.info("PostgreSQL %d runs as process %d", self._version, self._process.pid)
+        logger.info("PostgreSQL %d runs as process %d", self.version, self._process.pid)
 
     def _log_size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0
@@ -324,7 +320,7 @@ class Postgres:
     def _said_since(self, position: int) -> str:
         with self._log.open("rb") as log:
             log.seek(position)
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-12:])
+            return log.read().decode(errors="replace")
 
     async def _open_database(self) -> None:
         """Create the database where it is missing, and see that it can be reached."""
@@ -584,6 +580,10 @@ def _url(socket_dir: Path, port: int) -> str:
     return f"postgresql://postgres@/{DATABASE}?host={quote(str(socket_dir), safe='')}&port={port}"
 
 
+def _last(said: str) -> str:
+    return "\n".join(said.splitlines()[-12:])
+
+
 def _free_port(wanted: int) -> int:
     for port in (wanted, 0):
         with socket.socket() as probe, suppress(OSError):
@@ -603,25 +603,26 @@ def _read_pid_file(pgdata: Path) -> _PidFile | None:
 
 
 def _clear_stale(pgdata: Path, socket_dir: Path) -> None:
-    """Remove lock files whose process is a zombie, or another program that got the same number.
+    """Remove lock files that PostgreSQL would wrongly take for a living server's.
 
-    PostgreSQL would take either for a server, and process numbers come back soon in containers.
-    A server that really runs there has PGDATA as its working folder; if only children of one are
-    left, PostgreSQL still knows them by their shared memory.
+    They are empty after a crash at the wrong moment, or their process is a zombie, or another
+    program that got the same number (soon so in containers). A server that really runs there has
+    PGDATA as its working folder; children left of one it still knows by their shared memory.
     """
-    state = _read_pid_file(pgdata)
-    if state is None:
+    lock_file = pgdata / "postmaster.pid"
+    if not lock_file.exists():
         return
-    process = Path(f"/proc/{state.pid}")
-    try:
-        if process.joinpath("cwd").samefile(pgdata):
+    if pid := lock_file.read_text().partition("\n")[0].lstrip("-"):
+        process = Path("/proc") / pid
+        try:
+            if process.joinpath("cwd").samefile(pgdata):
+                return
+        except FileNotFoundError:
+            if not process.exists():  # it has ended: PostgreSQL sees that by itself
+                return
+        except OSError:  # not ours to look at: PostgreSQL's own check will do
             return
-    except FileNotFoundError:
-        if not process.exists():  # it has ended: PostgreSQL sees that by itself
-            return
-    except OSError:  # not ours to look at: PostgreSQL's own check will do
-        return
-    for path in (pgdata / "postmaster.pid", *socket_dir.glob(".s.PGSQL.*")):
+    for path in (lock_file, *socket_dir.glob(".s.PGSQL.*")):
         path.unlink(missing_ok=True)
 
 

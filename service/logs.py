@@ -4,7 +4,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -53,9 +53,9 @@ class TextFormatter(_Formatter):
         return line
 
 
-def set_up_logs(log_format: str, level: str) -> None:
-    """Send all logging to standard output in the format chosen."""
-    handler = logging.StreamHandler(sys.stdout)
+def set_up_logs(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Send all logging to `stream`, by default standard output, in the format chosen."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

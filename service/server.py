@@ -171,7 +171,7 @@ async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
     finally:
         await connection.close()
     if is_empty and demo:
-        await stock_import.import_file(owner_dsn, settings.store, DEMO)
+        await stock_import.import_file(owner_dsn, settings.store, DEMO, add=False)
     elif is_empty:
         logger.info(
             "Store %s has no products yet. Load some: python -m service import-stock FILE.csv "

@@ -194,7 +194,7 @@ async def collect(connection: Any) -> None:
             statement = function.statements[row["stmtid"]]
             statement.runs += row["exec_stmts"]
             statement.errors += row["exec_stmts_err"]
-    pass
+    await connection.execute(FORGET)
 
 
 def body_line(text: str) -> int:

@@ -279,7 +279,7 @@ async def test_a_setting_postgresql_refuses_is_reported_in_its_words(data_dir: P
         assert server.pid
 
 
-@pytest.mark.parametrize("what", ["another program", "a zombie"])
+@pytest.mark.parametrize("what", ["another program", "a zombie", "nobody"])
 async def test_a_stale_process_number_is_not_taken_for_a_server(
     data_dir: Path, what: str, spawned: list[subprocess.Popen[str]]
 ) -> None:
@@ -292,6 +292,8 @@ async def test_a_stale_process_number_is_not_taken_for_a_server(
     if what == "a zombie":
         sleeper.kill()
     stale = "\n".join([str(sleeper.pid), *pid_file.splitlines()[1:]]) + "\n"
+    if what == "nobody":
+        stale = ""
     for path in (data_dir / "postgres" / "postmaster.pid", data_dir / "run" / socket_lock):
         path.write_text(stale)
         os.chown(path, *server._account)
