@@ -1,19 +1,17 @@
 CREATE OR REPLACE FUNCTION record_movement() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
-DECLARE
-    v_before bigint := CASE TG_OP WHEN 'INSERT' THEN 0 ELSE OLD.on_hand END;
-    v_after bigint := CASE TG_OP WHEN 'DELETE' THEN 0 ELSE NEW.on_hand END;
-    v_row stock := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 BEGIN
     IF TG_OP = 'DELETE' AND OLD.reserved > 0 THEN
         RAISE EXCEPTION 'stock of % is reserved', OLD.product_id
             USING ERRCODE = 'object_in_use', HINT = 'Release its reservations first.';
     END IF;
 
+    -- NEW is null on DELETE, OLD is null on INSERT.
     INSERT INTO stock_movements
         (store_id, product_id, delta, on_hand_after, reason, reference, actor)
     VALUES (
-        v_row.store_id, v_row.product_id, v_after - v_before, v_after,
+        COALESCE(NEW.store_id, OLD.store_id), COALESCE(NEW.product_id, OLD.product_id),
+        COALESCE(NEW.on_hand, 0) - COALESCE(OLD.on_hand, 0), COALESCE(NEW.on_hand, 0),
         COALESCE(NULLIF(current_setting('holdfast.reason', true), ''), 'adjustment'),
         NULLIF(current_setting('holdfast.reference', true), ''),
         COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)

@@ -1,0 +1,207 @@
+"""import-stock: all of a CSV file or nothing."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import ROOT
+from service.stock_import import import_file
+from tests.conftest import Connect
+from tests.stock.test_reserve_stock_batch import reserve
+
+Stocked = Callable[..., Awaitable[None]]
+Load = Callable[..., Awaitable[int]]
+
+HEADER = "product_id,name,quantity,price\n"
+
+
+@pytest.fixture
+def load(dsn: str, tmp_path: Path) -> Load:
+    """load("1,Tea,5,100\\n", add=False): import these lines, header and all, into store main."""
+
+    async def run(lines: str, *, header: str = HEADER, add: bool = False) -> int:
+        file = tmp_path / "stock.csv"
+        file.write_bytes((header + lines).encode("utf-8", "surrogateescape"))
+        return await import_file(dsn, "main", file, add=add)
+
+    return run
+
+
+async def levels(sql: Any) -> list[tuple[Any, ...]]:
+    rows = await sql.fetch(
+        "SELECT product_id, name, on_hand, price FROM stock_levels ORDER BY product_id"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_a_file_creates_store_products_and_stock(
+    load: Load, sql: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await load("1,Tea,5,100\n2,Cup,0,250\n") == 0
+    assert capsys.readouterr().out == "Imported 2 products into store main, 2 of them new.\n"
+    assert await levels(sql) == [("1", "Tea", 5, 100), ("2", "Cup", 0, 250)]
+    rows = await sql.fetch("SELECT product_id, delta, reason, reference FROM stock_movements")
+    assert [tuple(row) for row in rows] == [("1", 5, "import", "stock.csv")]
+
+
+async def test_a_second_import_sets_and_one_that_adds_adds(load: Load, sql: Any) -> None:
+    await load("1,Tea,5,100\n2,Cup,7,250\n")
+    assert await load("1,Green tea,5,120\n2,Cup,3,250\n") == 0
+    assert await levels(sql) == [("1", "Green tea", 5, 120), ("2", "Cup", 3, 250)]
+    assert await load("1,Green tea,4,120\n3,Pot,1,900\n", add=True) == 0
+    assert await levels(sql) == [
+        ("1", "Green tea", 9, 120),
+        ("2", "Cup", 3, 250),
+        ("3", "Pot", 1, 900),
+    ]
+    deltas = await sql.fetch("SELECT delta FROM stock_movements ORDER BY movement_id")
+    assert sorted(row["delta"] for row in deltas) == [-4, 1, 4, 5, 7]
+
+
+async def test_an_update_by_hand_after_an_import_is_not_taken_for_it(
+    load: Load, sql: Any, dsn: str
+) -> None:
+    await load("1,Tea,5,100\n")
+    await sql.execute("UPDATE stock SET on_hand = 6")
+    reasons = await sql.fetch("SELECT reason FROM stock_movements ORDER BY movement_id")
+    assert [row["reason"] for row in reasons] == ["import", "adjustment"]
+
+
+async def test_every_wrong_line_is_reported_and_nothing_is_written(
+    load: Load, sql: Any, stocked: Stocked, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    await stocked({"9": 5})
+    await reserve(sql, ("r", [("9", 3)]))
+    wrong = [
+        ('good,"Two\nlines",1,1', None),
+        ("a b,x,1,1", 'product_id "a b" is not 1-64 visible characters without a colon'),
+        (",x,1,1", 'product_id "" is not 1-64 visible characters without a colon'),
+        ("a:b,x,1,1", 'product_id "a:b" is not 1-64 visible characters without a colon'),
+        ("good,x,1,1", "product good stands in line 2 already"),
+        ("c,x,1.5,1", 'quantity "1.5" is not a whole number'),
+        ("d,x,-1,1", 'quantity "-1" is not a whole number'),
+        ("e,x,,1", 'quantity "" is not a whole number'),
+        (f"f,x,{'9' * 5000},1", f'quantity "{"9" * 5000}" is not a whole number'),
+        ("g,x,9223372036854775808,1", "quantity 9223372036854775808 is too large"),
+        ("h,x,1,1e3", 'price "1e3" is not a whole number of minor units'),
+        ("i,x,1,9999999999999999999", "price 9999999999999999999 is too large"),
+        ("9,x,2,1", "product 9 has 3 units reserved, more than 2"),
+        ("j,x,1", "3 fields instead of 4"),
+        ("k,x\0,1,1", "text holds a NUL"),
+        ("", None),
+        ("l,fine,1,1", None),
+    ]
+    assert await load("".join(line + "\n" for line, _ in wrong)) == 1
+    expected, number = [], 2
+    for line, problem in wrong:
+        if problem:
+            expected.append(f"{tmp_path / 'stock.csv'}:{number}: {problem}")
+        number += line.count("\n") + 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == [*expected, f"{len(expected)} wrong lines; nothing was written."]
+    assert await levels(sql) == [("9", "Product 9", 5, 0)]
+
+
+async def test_only_the_first_hundred_wrong_lines_are_listed(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await load("".join(f"p{n},x,?,1\n" for n in range(150))) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 102
+    assert said[-1] == "150 wrong lines; nothing was written."
+
+
+async def test_adding_beyond_the_largest_number_is_refused(
+    load: Load, sql: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await load("1,Tea,9223372036854775807,100\n")
+    assert await load("1,Tea,1,100\n", add=True) == 1
+    assert "too large" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "message"),
+    [
+        ("product_id,name,quantity\n", "1,Tea,5\n", ":1: the header must be "),
+        ("product_id,name,quantity,price,x\n", "", ":1: the header must be "),
+        ("product_id,name,name,quantity,price\n", "", ":1: the header must be "),
+        ("", "", ":1: the header must be "),
+        (HEADER, '1,Tea,5,1\n2,"Cup,5,1\n', ":3: unexpected end of data"),
+        (HEADER, '1,Tea,5,1\n2,"Cup"x,5,1\n', ":3: "),
+        (HEADER, "1,Tea,5,1\n2,C\udcffp,5,1\n", ":3: this is not UTF-8"),
+    ],
+)
+async def test_a_file_of_another_kind_is_refused(
+    load: Load, sql: Any, capsys: pytest.CaptureFixture[str], header: str, lines: str, message: str
+) -> None:
+    assert await load(lines, header=header) == 1
+    assert message in capsys.readouterr().err
+    assert await levels(sql) == []
+
+
+async def test_columns_may_come_in_any_order_and_behind_a_byte_order_mark(
+    load: Load, sql: Any
+) -> None:
+    assert await load("5,1,100,Tea\n", header="\ufeffquantity,product_id,price,name\n") == 0
+    assert await levels(sql) == [("1", "Tea", 5, 100)]
+
+
+async def test_imports_and_reservations_at_once_end_with_books_that_agree(
+    load: Load, sql: Any, dsn: str, tmp_path: Path, connect_as: Connect
+) -> None:
+    files = []
+    for n in range(2):
+        files.append(tmp_path / f"{n}.csv")
+        order = range(200) if n else reversed(range(200))
+        files[n].write_text(HEADER + "".join(f"p{i},x,5,1\n" for i in order))
+
+    async def sell(seed: int) -> None:
+        connection = await connect_as("service")
+        for n in range(50):
+            await reserve(connection, (f"{seed}-{n}", [(f"p{n * 3 % 200}", 1)]))
+
+    codes = await asyncio.gather(
+        *(import_file(dsn, "main", file, add=True) for file in files * 3),
+        sell(1),
+        sell(2),
+    )
+    assert codes[:6] == [0] * 6
+    assert await sql.fetchval("SELECT count(DISTINCT on_hand) FROM stock") == 1
+    assert await sql.fetchval("SELECT max(on_hand) FROM stock") == 30
+
+
+async def test_an_import_that_has_to_wait_too_long_says_so(
+    load: Load, sql: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await load("1,Tea,5,100\n")
+    async with sql.transaction():
+        await sql.execute("UPDATE stock SET on_hand = 6")
+        assert await load("1,Tea,7,100\n") == 1
+    assert "Others hold this stock" in capsys.readouterr().err
+
+
+async def test_twenty_thousand_lines_through_the_command(dsn: str, tmp_path: Path) -> None:
+    file = tmp_path / "many.csv"
+    file.write_text(HEADER + "".join(f"{n},Product {n},{n % 7},{n}\n" for n in range(1, 20_001)))
+    run = [sys.executable, "-m", "service", "import-stock"]
+    environment = os.environ | {"HOLDFAST_DATABASE_URL": dsn}
+    done = await asyncio.to_thread(
+        subprocess.run, [*run, str(file), "--store", "north"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (
+        0,
+        "Imported 20000 products into store north, 20000 of them new.\n",
+    )
+    missing = await asyncio.to_thread(
+        subprocess.run, [*run, str(tmp_path / "none.csv")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert missing.returncode == 2
+    assert missing.stderr.endswith("none.csv: No such file or directory\n")
