@@ -24,7 +24,7 @@ STORE_API = API + "/stores/{store_id}"
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 
 READY_SECONDS = 1.0
-SELECT_1 = text("SELECT 'ok' AS result_code")
+IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
 
 logger = logging.getLogger("holdfast.http")
 _request_id = re.compile(r"[!-~]{1,128}")
@@ -40,14 +40,16 @@ async def live(request: web.Request) -> web.Response:
 
 @health.get("/health/ready")
 async def ready(request: web.Request) -> web.Response:
-    """Requests can be served now: PostgreSQL answers, and we are not shutting down."""
+    """Requests can be served now: PostgreSQL answers, is migrated, and we are not stopping."""
     if request.app[DRAINING].is_set():
         raise Refusal("shutting_down")
     try:
         async with asyncio.timeout(READY_SECONDS):
-            await request.app[DATABASE].read(SELECT_1)
+            row = await request.app[DATABASE].read(IS_MIGRATED)
     except TimeoutError:
         raise Refusal("database_unavailable") from None
+    if not row.answer:
+        raise Refusal("database_unavailable", "The database is not migrated yet.")
     return results.json_response({"status": "ready"})
 
 

@@ -79,8 +79,12 @@ async def connect(dsn: str, role: str, *, seconds: float | None = CALL_SECONDS) 
             dsn, server_settings=server_settings | {"role": role}, **arguments
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        connection = await asyncpg.connect(dsn, server_settings=server_settings, **arguments)
+        if not await connection.fetchval("SELECT to_regnamespace('holdfast') IS NOT NULL"):
+            await connection.close()
+            raise ConnectionError("the database is not migrated yet") from error
         logger.warning("Working as the login itself, not as %s: %s", role, error)
-        return await asyncpg.connect(dsn, server_settings=server_settings, **arguments)
+        return connection
 
 
 class Database:
@@ -152,7 +156,9 @@ def _explain(error: DBAPIError | TimeoutError) -> Refusal:
     """Which refusal an error during a call means; a bug in a function is raised as it is."""
     if isinstance(error, TimeoutError):
         return Refusal("outcome_unknown")
-    state = getattr(error.orig, "sqlstate", None)
+    # The driver's own error: SQLAlchemy's copy of "cached plan must not change" has lost the state.
+    driver_error = error.orig and (error.orig.__cause__ or error.orig)
+    state = getattr(driver_error, "sqlstate", None)
     if state in ROLLED_BACK:
         return Refusal("conflict")
     if state in BUSY:

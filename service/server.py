@@ -90,13 +90,13 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
             logger.info("psql '%s'", postgres.psql_url)
         prepared = asyncio.create_task(prepare(settings, settings.migration_url or dsn, demo))
         stack.push_async_callback(_cancel, prepared)
+        if not settings.database_url:
+            await prepared
         if len(listeners) == 1:
             await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
         else:
             children = [asyncio.create_task(_keep_child(each, dsn)) for each in listeners]
             stack.push_async_callback(_cancel, *children)
-        if not settings.database_url:
-            await prepared
         announce(settings, listeners[0].getsockname()[1])
         await stop.wait()
         logger.info("Stopping: unready now, requests under way are finished")

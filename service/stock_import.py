@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from tqdm import tqdm
@@ -94,7 +95,7 @@ def read_lines(file: Path) -> Iterator[Line]:
             raise WrongFile(f"{reader.line_num + 1}: this is not UTF-8") from None
 
 
-def _decoded(raw: Iterator[bytes], progress: "tqdm[None]") -> Iterator[str]:
+def _decoded(raw: Iterator[bytes], progress: "tqdm[Any]") -> Iterator[str]:
     encoding = "utf-8-sig"
     for line in raw:
         progress.update(len(line))
@@ -108,7 +109,7 @@ def _line(number: int, header: list[str], row: list[str]) -> Line:
     if any("\0" in field for field in row):
         return number, None, None, None, None, "text holds a NUL"
     fields = dict(zip(header, row, strict=True))
-    return number, *(fields[column] for column in COLUMNS), None
+    return number, fields["product_id"], fields["name"], fields["quantity"], fields["price"], None
 
 
 def _say(message: str) -> None:

@@ -7,7 +7,7 @@ DECLARE
     v_id text := '^[^\u0001-\u0020\u007F-\u00A0\u1680\u2000-\u200F\u2028-\u202F\u205F-\u206F'
         || '\u3000\uFEFF:]{1,64}$';
     v_whole text := '^[0-9]{1,19}$';
-    v_most numeric := 9223372036854775807;
+    v_most bigint := 9223372036854775807;
 BEGIN
     RETURN QUERY
     SELECT p.line_number, p.problem

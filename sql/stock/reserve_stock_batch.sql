@@ -65,8 +65,8 @@ END $$;
 COMMENT ON FUNCTION reserve_stock_batch IS
     'Reserve stock for many requests of one store in one transaction, each answered by its own '
     'code, in arrival order, as if they had come one by one. Arrays: per request its id, the '
-    'caller''s timestamp (null: a hold, not a callback) and its lifetime (null: for ever); per line '
-    'the number of its request from 1 (null: line n is request n), product and quantity (1 to '
+    'caller''s timestamp (null: a hold, not a callback) and its lifetime (null: for ever); per '
+    'line the number of its request from 1 (null: line n is request n), product and quantity (1 to '
     '2147483647). At most 100 lines a request, all or nothing. Codes: ok, already_reserved, '
     'reservation_closed, reservation_id_reused, insufficient_stock, unknown_product, '
     'unknown_store, invalid_request. refused_lines: the lines in the way, with what is available.';
