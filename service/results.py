@@ -43,6 +43,7 @@ SQL_RESULTS = {
     "several_lines": Result(
         409, "Reservation has several lines.", "Reservation {reservation_id} is no callback."
     ),
+    "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
     "invalid_request": Result(422, "Invalid request.", "A value is missing or out of range."),
 }
 

@@ -68,11 +68,13 @@ async def template(cluster: str) -> AsyncIterator[str]:
     name = f"holdfast_template_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(cluster)
     await admin.execute(f"CREATE DATABASE {name}")
-    await migrate.upgrade_in_thread(with_database(cluster, name))
-    await plpgsql_coverage.prepare(with_database(cluster, name))
-    yield name
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    try:
+        await migrate.upgrade_in_thread(with_database(cluster, name))
+        await plpgsql_coverage.prepare(with_database(cluster, name))
+        yield name
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
 
 
 @pytest.fixture

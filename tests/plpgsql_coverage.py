@@ -47,7 +47,7 @@ JOIN pg_proc AS p USING (oid)
 CROSS JOIN LATERAL plpgsql_check.plpgsql_profiler_function_statements_tb(p.oid) AS s
 WHERE p.pronamespace = 'holdfast'::regnamespace AND s.exec_stmts > 0
 """
-# The memory of the profiler is shared by all databases, and is not freed when one is dropped.
+# All databases share the profiler's memory. It does not go with them; when full, the server hangs.
 FORGET = """
 SELECT plpgsql_check.plpgsql_profiler_reset(p.oid)
 FROM (SELECT DISTINCT funcoid::oid FROM plpgsql_check.plpgsql_profiler_functions_all())
@@ -246,7 +246,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure when Python is measured."""
-    profile.wanted = bool(config.getoption("cov_source", default=None))
+    asked = config.getoption("cov_source", default=None)
+    profile.wanted = bool(asked) and not config.getoption("no_cov", default=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
