@@ -53,22 +53,25 @@ COMMENT ON TABLE alembic_version IS 'Which revision of the tables this database 
 COMMENT ON COLUMN alembic_version.version_num IS 'The revision; see alembic/versions/.';
 """
 
-# Named before any is dropped, because one may take others along.
+# Views together, because one may stand on another. Functions take their triggers along, so all
+# are named before the first goes.
 DROP_OBJECTS = """
 DO $$
 DECLARE
-    v_object text;
+    v_views text := (
+        SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
+        WHERE relnamespace = 'holdfast'::regnamespace AND relkind = 'v'
+    );
+    v_function text;
 BEGIN
-    FOREACH v_object IN ARRAY ARRAY(
-        SELECT format('VIEW IF EXISTS %s', c.oid::regclass) FROM pg_class AS c
-        WHERE c.relnamespace = 'holdfast'::regnamespace AND c.relkind = 'v'
-        UNION ALL
-        SELECT format('ROUTINE IF EXISTS %s', p.oid::regprocedure) FROM pg_proc AS p
+    IF v_views IS NOT NULL THEN EXECUTE 'DROP VIEW ' || v_views; END IF;
+    FOREACH v_function IN ARRAY ARRAY(
+        SELECT p.oid::regprocedure FROM pg_proc AS p
         WHERE p.pronamespace = 'holdfast'::regnamespace AND NOT EXISTS (
             SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e'
         )
     ) LOOP
-        EXECUTE format('DROP %s CASCADE', v_object);
+        EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', v_function);
     END LOOP;
 END $$;
 DROP TABLE IF EXISTS installed_files;

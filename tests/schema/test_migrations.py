@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from service.settings import ROOT
 from tests.conftest import with_database
 
 NewDatabase = Callable[..., Awaitable[str]]
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 # All that pg_dump would tell of a database's schemas, one row per object.
 SNAPSHOT = """
@@ -114,24 +116,42 @@ WAITS_FOR_LOCK = """
 SELECT count(*) > 0 FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+ALL_FOUR_ARE_THERE = """
+SELECT count(*) = 4 FROM pg_stat_activity WHERE datname = current_database()
+    AND (wait_event_type = 'Lock' OR query ~ 'advisory_lock|^ROLLBACK')
+    AND pid <> pg_backend_pid()
+"""
+ALL_FOUR_WAIT_FOR_LOCKS = "SELECT count(*) = 4 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+# Between two attempts a session is idle, after its ROLLBACK.
+ASKED_FOR_THE_LOCK = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND query ~ 'advisory_lock|^ROLLBACK' AND pid <> pg_backend_pid()
+"""
+
+
+@asynccontextmanager
+async def database(cluster: str, template: str = "template1") -> AsyncIterator[str]:
+    """Name of a database made for the time being."""
+    name = f"holdfast_schema_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(cluster)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield name
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
 
 
 @pytest.fixture
 async def new_database(cluster: str) -> AsyncIterator[NewDatabase]:
     """new_database(): URL of an empty database of this test's own, or of a copy of a template."""
-    admin = await asyncpg.connect(cluster)
-    names: list[str] = []
+    async with AsyncExitStack() as stack:
 
-    async def create(template: str = "template1") -> str:
-        name = f"holdfast_schema_{secrets.token_hex(4)}"
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        names.append(name)
-        return with_database(cluster, name)
+        async def create(template: str = "template1") -> str:
+            name = await stack.enter_async_context(database(cluster, template))
+            return with_database(cluster, name)
 
-    yield create
-    for name in names:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+        yield create
 
 
 @pytest.fixture(scope="module")
@@ -142,21 +162,17 @@ async def by_hand(
 
     The files are run one by one as they are, without what `install_objects` makes of them.
     """
-    name = f"holdfast_schema_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(cluster)
-    await admin.execute(f"CREATE DATABASE {name}")
-    url = with_database(cluster, name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(migrate, "SQL", copy_of_sql(tmp_path_factory.mktemp("sql")))
-        (migrate.SQL / "manifest.txt").write_text("")
-        await migrate.upgrade_in_thread(url)
-    owner = await connect(url, migrate.OWNER, seconds=None)
-    for path in migrate.manifest():
-        await owner.execute((migrate.SQL / path).read_text())
-    await owner.close()
-    yield name, await snapshot(url)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with database(cluster) as name:
+        url = with_database(cluster, name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(migrate, "SQL", copy_of_sql(tmp_path_factory.mktemp("sql")))
+            (migrate.SQL / "manifest.txt").write_text("")
+            await migrate.upgrade_in_thread(url)
+        owner = await connect(url, migrate.OWNER, seconds=None)
+        for path in migrate.manifest():
+            await owner.execute((migrate.SQL / path).read_text())
+        await owner.close()
+        yield name, await snapshot(url)
 
 
 @pytest.fixture
@@ -176,6 +192,50 @@ def sql_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of sql/ that migrations use during this test."""
     monkeypatch.setattr(migrate, "SQL", copy_of_sql(tmp_path / "sql"))
     return migrate.SQL
+
+
+@pytest.fixture
+def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of alembic/versions that migrations use during this test."""
+    shutil.copytree(ROOT / "alembic", tmp_path / "alembic")
+    shutil.copy(ROOT / "alembic.ini", tmp_path)
+    monkeypatch.setattr(migrate, "ROOT", tmp_path)
+    return tmp_path / "alembic" / "versions"
+
+
+def add_revision(revisions: Path, name: str, upgrade: str) -> None:
+    """A revision after all others."""
+    script = ScriptDirectory.from_config(migrate.alembic_config(""))
+    (revisions / f"{name}_more.py").write_text(
+        "from alembic import op\n"
+        "from service.migrate import run_script\n"
+        f"revision, down_revision = {name!r}, {script.get_current_head()!r}\n"
+        f"def upgrade():\n    {upgrade}\n"
+    )
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """start("alembic", …, HOLDFAST_…=…): a Python program with these settings only."""
+    processes = []
+
+    async def start_program(*command: str, **settings: str) -> asyncio.subprocess.Process:
+        others = {name: text for name, text in os.environ.items() if "HOLDFAST" not in name}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *command),
+            cwd=ROOT,
+            env=others | settings,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        processes.append(process)
+        return process
+
+    yield start_program
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 def copy_of_sql(target: Path) -> Path:
@@ -240,23 +300,11 @@ async def until(url: str, query: str) -> None:
     """Wait until a query answers true."""
     connection = await asyncpg.connect(url)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await connection.fetchval(query):
                 await asyncio.sleep(0.02)
     finally:
         await connection.close()
-
-
-async def start(*command: str, **environment: str) -> asyncio.subprocess.Process:
-    """A program with our settings only, in the project's folder."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *command),
-        cwd=ROOT,
-        env=ours | environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
 
 
 async def finish(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
@@ -300,11 +348,18 @@ async def test_downgrade_to_base_leaves_an_empty_database(new_database: NewDatab
     assert len(await fetch(url, "SELECT FROM pg_roles WHERE rolname ~ '^holdfast_'")) >= 4
 
 
-async def test_downgrade_to_base_stops_at_what_is_not_ours(made: str) -> None:
-    await fetch(made, "CREATE TABLE holdfast.notes_of_the_dba ()")
-    with pytest.raises(DBAPIError, match="notes_of_the_dba"):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE holdfast.of_the_dba ()",
+        "CREATE VIEW public.of_the_dba AS SELECT * FROM holdfast.stock_levels",
+    ],
+)
+async def test_a_downgrade_stops_at_what_is_not_ours(made: str, statement: str) -> None:
+    await fetch(made, statement)
+    with pytest.raises(DBAPIError, match="of_the_dba"):
         await asyncio.to_thread(migrate.downgrade, made, "base")
-    assert await fetch(made, "SELECT * FROM holdfast.notes_of_the_dba") == []
+    assert "relation " + statement.split()[2] in await snapshot(made)
 
 
 async def test_downgrade_drops_views_that_stand_on_each_other(
@@ -453,6 +508,48 @@ async def test_an_upgrade_touches_only_what_changed(
     assert await fetch(url, changed) == [("lock_stock",)]
 
 
+async def test_what_an_upgrade_makes_anew_has_its_rights_again(
+    new_database: NewDatabase, reference: dict[str, str], sql_folder: Path
+) -> None:
+    url = await new_database()
+    await migrate.upgrade_in_thread(url)
+    with (sql_folder / "stock" / "stock_levels.sql").open("a") as file:
+        file.write("-- Changed, so all views are dropped and made again.\n")
+    new = "CREATE OR REPLACE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    add_file(sql_folder, "stock/more.sql", new)
+    await migrate.upgrade_in_thread(url)
+    found = await snapshot(url)
+    assert "rights: {holdfast_owner=X/holdfast_owner}" in found.pop("function holdfast.more()")
+    assert found == reference
+
+
+async def test_an_upgrade_that_fails_changes_nothing(
+    new_database: NewDatabase, reference: dict[str, str], sql_folder: Path
+) -> None:
+    url = await new_database()
+    await migrate.upgrade_in_thread(url)
+    file = sql_folder / "stock" / "lock_stock.sql"
+    file.write_text(file.read_text().replace("AS $$\n", "AS $$\n-- Changed.\n"))
+    add_file(sql_folder, "stock/more.sql", "CREATE VIEW more AS SELECT no_such_column;")
+    with pytest.raises(DBAPIError, match="no_such_column"):
+        await migrate.upgrade_in_thread(url)
+    assert await snapshot(url) == reference
+
+
+async def test_a_revision_that_fails_leaves_those_before_it(
+    new_database: NewDatabase, revisions: Path
+) -> None:
+    url = await new_database()
+    add_revision(revisions, "8888", "run_script('CREATE TABLE first ()')")
+    add_revision(revisions, "9999", "run_script('CREATE TABLE second (); SELECT 1 / 0')")
+    with pytest.raises(DBAPIError, match="division by zero"):
+        await migrate.upgrade_in_thread(url)
+    found = await snapshot(url)
+    assert "relation holdfast.first" in found
+    assert "relation holdfast.second" not in found
+    assert await fetch(url, "SELECT version_num FROM holdfast.alembic_version") == [("8888",)]
+
+
 async def test_a_view_of_somebody_else_stops_an_upgrade_and_is_not_lost(
     new_database: NewDatabase, sql_folder: Path
 ) -> None:
@@ -479,7 +576,9 @@ SPOILED = [
     "DROP TRIGGER record_movement ON stock",
     "ALTER TABLE stock DISABLE TRIGGER record_movement",
     "CREATE TRIGGER more BEFORE TRUNCATE ON stores EXECUTE FUNCTION refuse_change()",
-    "CREATE OR REPLACE VIEW stock_levels AS SELECT *, 1 AS more FROM stock_levels_before",
+    "DO $$ BEGIN EXECUTE format('CREATE OR REPLACE VIEW stock_levels AS SELECT * FROM (%s) AS v"
+    " LIMIT 10', rtrim(pg_get_viewdef('stock_levels'::regclass), ';')); END $$",
+    "ALTER VIEW stock_levels RENAME available TO free",
     "CREATE VIEW more AS SELECT 1",
     "CREATE RULE more AS ON DELETE TO stores DO INSTEAD NOTHING",
     "CREATE TYPE more AS ENUM ('a')",
@@ -488,7 +587,7 @@ SPOILED = [
     "ALTER TABLE stock DROP CONSTRAINT never_oversold",
     "ALTER TABLE stock ALTER on_hand DROP DEFAULT",
     "ALTER TABLE stock ALTER on_hand DROP NOT NULL",
-    "ALTER TABLE products ALTER name TYPE varchar",
+    "ALTER TABLE stock_movements ALTER reference TYPE varchar",
     "ALTER TABLE stock SET (fillfactor = 100)",
     "ALTER TABLE stock ENABLE ROW LEVEL SECURITY",
     "ALTER SEQUENCE stock_movements_movement_id_seq CYCLE",
@@ -498,17 +597,11 @@ SPOILED = [
 
 async def test_a_catalog_changed_by_hand_is_noticed(made: str, reference: dict[str, str]) -> None:
     connection = await asyncpg.connect(made, server_settings={"search_path": "holdfast"})
-    view = await connection.fetchval("SELECT pg_get_viewdef('stock_levels'::regclass)")
     unnoticed = []
     for statement in SPOILED:
         transaction = connection.transaction()
         await transaction.start()
-        before = f"AS SELECT old.*, 1 AS more FROM ({view.rstrip(';')}) AS old"
-        spoil = statement.replace("AS SELECT *, 1 AS more FROM stock_levels_before", before)
-        if "TYPE varchar" in spoil:
-            await connection.execute("DROP VIEW stock_levels; " + spoil)
-        else:
-            await connection.execute(spoil)
+        await connection.execute(statement)
         if await fetch_snapshot(connection) == reference:
             unnoticed.append(statement)
         await transaction.rollback()
@@ -519,53 +612,48 @@ async def test_a_catalog_changed_by_hand_is_noticed(made: str, reference: dict[s
 
 
 async def test_four_upgrades_of_one_empty_database_at_once(
-    new_database: NewDatabase, reference: dict[str, str]
+    new_database: NewDatabase, reference: dict[str, str], start: Start
 ) -> None:
     url = await new_database()
-    processes = [
-        await start("alembic", "upgrade", "head", HOLDFAST_MIGRATION_URL=url),
-        await start("alembic", "upgrade", "head", HOLDFAST_DATABASE_URL=url),
-        await start("service", "migrate", HOLDFAST_DATABASE_URL=url),
-        await start(
-            "service",
-            "migrate",
-            HOLDFAST_MIGRATION_URL=url,
-            HOLDFAST_DATABASE_URL="postgresql://nobody@/nowhere",
+    commands = [
+        (("alembic", "upgrade", "head"), {"HOLDFAST_DATABASE_URL": url}),
+        (("alembic", "upgrade", "head"), {"HOLDFAST_MIGRATION_URL": url}),
+        (
+            ("alembic", "upgrade", "head"),
+            {"HOLDFAST_MIGRATION_URL": url, "HOLDFAST_DATABASE_URL": "postgresql://no@/where"},
         ),
+        (("service", "migrate"), {"HOLDFAST_DATABASE_URL": url}),
     ]
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE pg_namespace IN SHARE MODE")  # stops CREATE SCHEMA
+        processes = [await start(*command, **settings) for command, settings in commands]
+        await until(url, ALL_FOUR_ARE_THERE)
+    await other.close()
     for status, output in await asyncio.gather(*map(finish, processes)):
         assert status == 0, output
     assert await snapshot(url) == reference
 
 
 async def test_an_index_is_built_concurrently_while_another_upgrade_waits(
-    new_database: NewDatabase, tmp_path: Path
+    new_database: NewDatabase, revisions: Path, start: Start
 ) -> None:
     url = await new_database()
     await migrate.upgrade_in_thread(url)
-    (head,) = await fetch(url, "SELECT version_num FROM holdfast.alembic_version")
-    shutil.copytree(ROOT / "alembic", tmp_path / "alembic")
-    shutil.copy(ROOT / "alembic.ini", tmp_path)
-    (tmp_path / "alembic" / "versions" / "9999_more.py").write_text(
-        "from alembic import op\n"
-        "from service.migrate import run_script\n"
-        f"revision, down_revision = '9999', '{head[0]}'\n"
-        "def upgrade():\n"
-        "    with op.get_context().autocommit_block():\n"
-        "        run_script('CREATE INDEX CONCURRENTLY more ON stock (on_hand)')\n"
+    add_revision(
+        revisions,
+        "9999",
+        "with op.get_context().autocommit_block():"
+        " run_script('CREATE INDEX CONCURRENTLY more ON stock (on_hand)')",
     )
-    upgrade = ("alembic", "-c", str(tmp_path / "alembic.ini"), "upgrade", "head")
+    upgrade = ("alembic", "-c", str(revisions.parents[1] / "alembic.ini"), "upgrade", "head")
     other = await asyncpg.connect(url)
     async with other.transaction():
         await other.execute("LOCK TABLE holdfast.stock IN ROW EXCLUSIVE MODE")
         building = await start(*upgrade, HOLDFAST_DATABASE_URL=url)
         await until(url, WAITS_FOR_LOCK)
         waiting = await start(*upgrade, HOLDFAST_DATABASE_URL=url)
-        await until(
-            url,
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query LIKE '%advisory_lock%' AND pid <> pg_backend_pid()",
-        )
+        await until(url, ASKED_FOR_THE_LOCK)
     await other.close()
     for status, output in await asyncio.gather(finish(building), finish(waiting)):
         assert status == 0, output
@@ -576,7 +664,7 @@ async def test_an_index_is_built_concurrently_while_another_upgrade_waits(
 # Creating a foreign key writes the one catalog, creating a view the other.
 @pytest.mark.parametrize("catalog", ["pg_trigger", "pg_rewrite"], ids=["in_revision", "in_sql"])
 async def test_an_upgrade_that_was_killed_is_completed_by_the_next(
-    new_database: NewDatabase, reference: dict[str, str], catalog: str
+    new_database: NewDatabase, reference: dict[str, str], start: Start, catalog: str
 ) -> None:
     url = await new_database()
     other = await asyncpg.connect(url)
@@ -591,7 +679,7 @@ async def test_an_upgrade_that_was_killed_is_completed_by_the_next(
     assert await snapshot(url) == reference
 
 
-async def test_alembic_without_a_database_says_what_to_set() -> None:
+async def test_alembic_without_a_database_says_what_to_set(start: Start) -> None:
     status, output = await finish(await start("alembic", "upgrade", "head"))
     assert status == 1
     assert output.strip() == "Set HOLDFAST_DATABASE_URL, or use: python -m service migrate"
@@ -708,14 +796,19 @@ async def test_separate_logins_for_the_owner_and_the_service(bare: BareCluster) 
         await migrate.upgrade_in_thread(service_url)
 
 
-async def test_four_databases_of_a_cluster_without_roles_at_once(bare: BareCluster) -> None:
+async def test_four_databases_of_a_cluster_without_roles_at_once(
+    bare: BareCluster, start: Start
+) -> None:
     keeper = await bare.login("keeper", "CREATEROLE")
     urls = [with_database(keeper, f"of_four_{number}") for number in range(4)]
     for number in range(4):
         await bare.admin.execute(f"CREATE DATABASE of_four_{number} OWNER keeper")
-    processes = [
-        await start("alembic", "upgrade", "head", HOLDFAST_DATABASE_URL=url) for url in urls
-    ]
+    async with bare.admin.transaction():
+        await bare.admin.execute("LOCK TABLE pg_authid IN SHARE MODE")  # stops CREATE ROLE
+        processes = [
+            await start("alembic", "upgrade", "head", HOLDFAST_DATABASE_URL=url) for url in urls
+        ]
+        await until(bare.url, ALL_FOUR_WAIT_FOR_LOCKS)
     for status, output in await asyncio.gather(*map(finish, processes)):
         assert (status, output) == (0, "")
     first, *others = [await snapshot(url) for url in urls]
