@@ -231,6 +231,7 @@ class Postgres:
                 *(str(self.bin_dir / "initdb"), "-D", str(draft / "postgres"), "-U", "postgres"),
                 *("--encoding=UTF8", "--no-locale", "--data-checksums", f"--pwfile={password}"),
                 *("--auth-local=trust", "--auth-host=scram-sha-256"),
+                *(["--no-sync"] if self._options.get("fsync") == "off" else []),
             )
             _write(draft / "postgres" / "pg_hba.conf", HBA, os.O_TRUNC)
             _write(draft / "postgres" / "postgresql.conf", SETTINGS, os.O_APPEND)
@@ -274,18 +275,22 @@ class Postgres:
         deadline = time.monotonic() + PATIENCE
         told = False
         while True:
-            self._port = _free_port(self._known_port)
-            _clear_stale(self._pgdata, self._socket_dir)
-            try:
-                await self._launch()
-                break
-            except _Passing:
+            if _is_served(self._pgdata, self._socket_dir):
                 if time.monotonic() > deadline:
-                    raise
+                    raise EmbeddedError(
+                        f"Another PostgreSQL runs on {self._pgdata}; stop it first."
+                    )
+            else:
+                self._port = _free_port(self._known_port)
+                try:
+                    return await self._launch()
+                except _Passing:
+                    if time.monotonic() > deadline:
+                        raise
             if not told:
                 logger.warning("an earlier PostgreSQL still uses %s; waiting for it", self._pgdata)
                 told = True
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
     async def _launch(self) -> None:
         """Start the server and wait until it takes connections, however long a recovery takes."""
@@ -354,8 +359,8 @@ class Postgres:
             await asyncio.sleep(PAUSES[min(deaths, len(PAUSES) - 1)])
             deaths += 1
             try:
-                _clear_stale(self._pgdata, self._socket_dir)
-                await self._launch()
+                if not _is_served(self._pgdata, self._socket_dir):
+                    await self._launch()
             except (EmbeddedError, OSError) as error:
                 logger.error("%s", error)
 
@@ -602,28 +607,31 @@ def _read_pid_file(pgdata: Path) -> _PidFile | None:
         return None
 
 
-def _clear_stale(pgdata: Path, socket_dir: Path) -> None:
-    """Remove lock files that PostgreSQL would wrongly take for a living server's.
+def _is_served(pgdata: Path, socket_dir: Path) -> bool:
+    """Whether a server runs on the cluster; lock files of one that does not are removed.
 
-    They are empty after a crash at the wrong moment, or their process is a zombie, or another
-    program that got the same number (soon so in containers). A server that really runs there has
-    PGDATA as its working folder; children left of one it still knows by their shared memory.
+    PostgreSQL would trip over lock files that are empty after a crash, or whose process is now a
+    zombie or another program, as happens in containers. A server has PGDATA as its working
+    folder; should children of a dead one be left, PostgreSQL knows them by their shared memory.
     """
     lock_file = pgdata / "postmaster.pid"
     if not lock_file.exists():
-        return
-    if pid := lock_file.read_text().partition("\n")[0].lstrip("-"):
-        process = Path("/proc") / pid
-        try:
-            if process.joinpath("cwd").samefile(pgdata):
-                return
-        except FileNotFoundError:
-            if not process.exists():  # it has ended: PostgreSQL sees that by itself
-                return
-        except OSError:  # not ours to look at: PostgreSQL's own check will do
-            return
-    for path in (lock_file, *socket_dir.glob(".s.PGSQL.*")):
-        path.unlink(missing_ok=True)
+        return False
+    served = False
+    try:
+        pid = abs(int(lock_file.read_text().partition("\n")[0]))
+        os.kill(pid, 0)
+        process = Path(f"/proc/{pid}")
+        served = re.search(r"\(postgres\) [^ZX]", (process / "stat").read_text()) is not None
+        served = served and (process / "cwd").samefile(pgdata)
+    except FileNotFoundError:
+        served = not Path("/proc/self").exists()  # no Linux: that it is alive is all we know
+    except (OSError, ValueError):
+        pass  # what is known stands; root may lack the capability to read the working folder
+    if not served:
+        for path in (lock_file, *socket_dir.glob(".s.PGSQL.*")):
+            path.unlink(missing_ok=True)
+    return served
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

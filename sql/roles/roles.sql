@@ -1,5 +1,7 @@
 -- The roles of the house. They belong to the whole cluster, so they are made only where they are
 -- missing, and never dropped. Needs CREATEROLE; an administrator may run it by hand beforehand.
+-- Their settings count only where an installation lets them log in; the service's connections
+-- bring their own.
 DO $$
 DECLARE
     v_role text;
