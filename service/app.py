@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
 from service import results, stock
-from service.bodies import MAX_BYTES, SURROGATE
+from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
 from service.logs import REQUEST_ID
@@ -19,6 +19,7 @@ from service.results import CODE, Refusal
 from service.settings import Settings
 
 API = "/api/v1"
+HEALTH = "/health/"
 STORE_API = API + "/stores/{store_id}"
 
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
@@ -64,7 +65,8 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     response.headers["X-Request-ID"] = request_id
     if request.app[DRAINING].is_set():
         response.force_close()
-    level = logging.ERROR if response.status == 500 else logging.INFO
+    is_quiet = response.status == 200 and request.path.startswith(HEALTH)
+    level = logging.ERROR if response.status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
     if logger.isEnabledFor(level):
         fields = {
             "request_id": request_id,
@@ -100,7 +102,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Hold routes to their audience: outside development only health is open to all."""
-    is_open = request.path.startswith("/health/")
+    is_open = request.path.startswith(HEALTH)
     if not is_open and request.app[SETTINGS].environment != "development":
         raise Refusal("unauthorized", "Only health is open without credentials.")
     return await handler(request)
@@ -110,10 +112,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def choose_store(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Find the request's store, and refuse path parameters that no text column can hold."""
     for name, value in request.match_info.items():
-        if not value.isprintable() and ("\0" in value or SURROGATE.search(value)):
-            message = "Text holds a NUL or half of a surrogate pair."
-            errors = [{"field": name, "message": message}]
-            raise Refusal("invalid_body", message, errors=errors)
+        check_text(name, value)
     request[STORE_ID] = request.match_info.get("store_id", request.app[SETTINGS].store)
     return await handler(request)
 

@@ -40,6 +40,20 @@ class NumericId(str):
         return cls(value)
 
 
+class OutsideId(str):
+    """An id chosen outside: 1-64 visible characters, none of them a colon."""
+
+    _unseen = r"\x01-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+    _pattern = re.compile(rf"[^\x00\ud800-\udfff{_unseen}:]{{1,64}}")
+
+    @classmethod
+    def parse(cls, value: object) -> "OutsideId":
+        """`value` as an id; ValueError when it is none."""
+        if not isinstance(value, str) or not cls._pattern.fullmatch(value):
+            raise ValueError("Expected a string of 1-64 visible characters without a colon")
+        return cls(value)
+
+
 class Timestamp(datetime):
     """A moment as RFC 3339 in UTC: YYYY-MM-DDTHH:MM:SS[.fraction]Z."""
 
@@ -89,6 +103,32 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     return value
 
 
+def read_query(request: web.Request, kind: type[T]) -> T:
+    """The query string as the struct `kind`; Refusal 422 naming what is wrong."""
+    values = dict(request.query)
+    for name in values:
+        if len(request.query.getall(name)) > 1:
+            raise refuse_field(name, "Given more than once")
+        check_text(name, values[name])
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise refuse_field(path.rstrip("`"), message) from None
+
+
+def check_text(name: str, value: str) -> None:
+    """Refuse text that no text column can hold: with a NUL or half of a surrogate pair."""
+    if not value.isprintable() and ("\0" in value or SURROGATE.search(value)):
+        raise refuse_field(name, "Text holds a NUL or half of a surrogate pair")
+
+
+def refuse_field(name: str, message: str) -> Refusal:
+    """The refusal (422) of one field or parameter."""
+    detail = f"{name}: {message}" if name else message
+    return Refusal("invalid_body", detail, errors=[{"field": name, "message": message}])
+
+
 def _check_headers(request: web.Request) -> None:
     if request.content_type != "application/json":
         raise Refusal("unsupported_media_type", "Content-Type must be application/json.")
@@ -114,14 +154,15 @@ def _parse(body: bytes) -> Any:
     except ValueError as error:
         raise Refusal("malformed_json", str(error)) from None
     for text in _texts(value):
-        if not text.isprintable() and ("\0" in text or SURROGATE.search(text)):
-            raise Refusal("invalid_body", "Text holds a NUL or half of a surrogate pair.")
+        check_text("", text)
     return value
 
 
 def _refuse(body: bytes, decoder: msgspec.json.Decoder[Any], error: Exception) -> NoReturn:
     value = _parse(body)
-    errors = [*_field_errors(value, decoder.type)] or [{"field": "", "message": str(error)}]
+    message, _, path = str(error).partition(" - at `$")
+    whole = {"field": path.rstrip("`").removeprefix("."), "message": message}
+    errors = [*_field_errors(value, decoder.type)] or [whole]
     first = errors[0]
     detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
     raise Refusal("invalid_body", detail, errors=errors)

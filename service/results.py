@@ -23,7 +23,17 @@ SQL_RESULTS = {
     "reservation_closed": Result(
         409,
         "Reservation is closed.",
-        "Reservation {reservation_id} was released or has expired; it holds nothing any more.",
+        "Reservation {reservation_id} is resolved and holds nothing any more.",
+    ),
+    "already_committed": Result(200, "Reservation was committed before."),
+    "already_released": Result(200, "Reservation was released before."),
+    "no_expiry": Result(
+        409, "Reservation has no expiry.", "Reservation {reservation_id} never lapses."
+    ),
+    "held_by_order": Result(
+        409,
+        "Reservation belongs to an order.",
+        "Only the order that holds {reservation_id} may resolve it.",
     ),
     "reservation_id_reused": Result(
         409,
@@ -96,6 +106,11 @@ class _Gaps(dict[str, Any]):
 
     def __missing__(self, key: str) -> str:
         return "?"
+
+
+def is_error(code: str) -> bool:
+    """Whether a code is answered with the error shape."""
+    return RESULTS[code].status >= 400
 
 
 def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The owner's login, where that is not database_url's."""
     store: StoreId = "main"
     """The store that routes without a store_id mean."""
+    max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
+    """The longest a hold with an expiry may live, extensions and all."""
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
     log_format: Literal["text", "json"] = "text"
@@ -78,7 +80,12 @@ def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
     )
 
 
-_FOR_OTHERS = {PREFIX + "LISTEN_FD", PREFIX + "TEST_DATABASE_URL", PREFIX + "TEST_BIN_DIR"}
+_FOR_OTHERS = {
+    PREFIX + "LISTEN_FD",
+    PREFIX + "TEST_DATABASE_URL",
+    PREFIX + "TEST_BIN_DIR",
+    PREFIX + "DB_PASSWORD",
+}
 
 
 def _convert_path(kind: type, value: object) -> object:

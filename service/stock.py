@@ -1,24 +1,46 @@
-"""Stock: callbacks that reserve units of a product, and what became of them."""
+"""Stock: reservations of it — callbacks for good, holds with lines and a lifetime."""
 
+import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from aiohttp import web
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from service import results
-from service.bodies import NumericId, Timestamp, parse_custom, read_body
+from service.bodies import (
+    NumericId,
+    OutsideId,
+    Timestamp,
+    parse_custom,
+    read_body,
+    read_query,
+    refuse_field,
+)
 from service.coalesce import Coalescer
 from service.database import Database
-from service.keys import DATABASE, STORE_ID
+from service.keys import DATABASE, SETTINGS, STORE_ID
 
 RESERVE_STOCK_BATCH = text(
     "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
-    " CAST(:requested_at AS timestamptz[]), NULL, NULL, CAST(:product_ids AS text[]),"
-    " CAST(:quantities AS bigint[]))"
+    " CAST(:requested_at AS timestamptz[]), CAST(:ttls AS interval[]),"
+    " CAST(:line_requests AS int[]), CAST(:product_ids AS text[]), CAST(:quantities AS bigint[]))"
 )
 RESERVATION_STATUS = text("SELECT * FROM reservation_status(:store_id, :reservation_id)")
+READ_RESERVATION = text("SELECT * FROM read_reservation(:store_id, :reservation_id)")
+LIST_RESERVATIONS = text(
+    "SELECT * FROM list_reservations(:store_id, :status, :product_id, :after, :limit)"
+)
+COMMIT_RESERVATION = text("SELECT * FROM commit_reservation(:store_id, :reservation_id)")
+RELEASE_RESERVATION = text("SELECT * FROM release_reservation(:store_id, :reservation_id)")
+EXTEND_RESERVATION = text(
+    "SELECT * FROM extend_reservation(:store_id, :reservation_id, :ttl, :max_lifetime)"
+)
+
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)]
 
 
 class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,13 +48,57 @@ class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     reservation_id: NumericId
     product_id: NumericId
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
+    quantity: Quantity
     timestamp: Timestamp
 
 
-CALLBACK = msgspec.json.Decoder(Callback, dec_hook=parse_custom)
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Units of one product."""
 
-RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Callback, Any])
+    product_id: OutsideId
+    quantity: Quantity
+
+
+class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /reservations: hold all lines or none, for `ttl_seconds` or until resolved."""
+
+    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=100)]
+    reservation_id: OutsideId | None = None
+    ttl_seconds: Seconds | None = None
+
+
+class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /reservations/{id}/extend: live for `ttl_seconds` from now."""
+
+    ttl_seconds: Seconds
+
+
+class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GET /reservations: which, and which page."""
+
+    status: Literal["held", "committed", "released", "expired"] | None = None
+    product_id: str | None = None
+    after: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class Request(NamedTuple):
+    """What reserve_stock_batch is asked for one reservation."""
+
+    reservation_id: str
+    requested_at: datetime | None
+    ttl: timedelta | None
+    lines: Sequence[Callback | Line]
+
+
+CALLBACK = msgspec.json.Decoder(Callback, dec_hook=parse_custom)
+CALLBACKS = msgspec.json.Decoder(
+    Annotated[list[Callback], msgspec.Meta(min_length=1, max_length=1000)], dec_hook=parse_custom
+)
+NEW_HOLD = msgspec.json.Decoder(NewHold, dec_hook=parse_custom)
+EXTENSION = msgspec.json.Decoder(Extension, dec_hook=parse_custom)
+
+RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Any])
 
 routes = web.RouteTableDef()
 
@@ -42,41 +108,164 @@ async def reserve(request: web.Request) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
     callback = await read_body(request, CALLBACK)
     store_id = request[STORE_ID]
-    answer = await request.app[RESERVATIONS].submit(store_id, callback.product_id, callback)
+    answer = await request.app[RESERVATIONS].submit(
+        store_id, callback.product_id, _of_callback(callback)
+    )
     ids: dict[str, Any] = {"reservation_id": callback.reservation_id}
-    if results.RESULTS[answer.result_code].status >= 400:
+    if results.is_error(answer.result_code):
         ids |= {"store_id": store_id, "product_id": callback.product_id}
     if answer.result_code == "insufficient_stock":
         ids |= msgspec.json.decode(answer.refused_lines)[0]
     return results.respond(answer.result_code, **ids)
 
 
+@routes.post("/reserve/batch")
+async def reserve_batch(request: web.Request) -> web.Response:
+    """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
+    callbacks = await read_body(request, CALLBACKS)
+    answers = await _send(
+        request.app[DATABASE], request[STORE_ID], [_of_callback(each) for each in callbacks]
+    )
+    return results.json_response(
+        {
+            "results": [
+                {
+                    "reservation_id": callback.reservation_id,
+                    "status": "error" if results.is_error(answer.result_code) else "success",
+                    "code": answer.result_code,
+                    "message": results.RESULTS[answer.result_code].message,
+                }
+                for callback, answer in zip(callbacks, answers, strict=True)
+            ]
+        }
+    )
+
+
 @routes.get("/reserve/{reservation_id}")
 async def reservation_status(request: web.Request) -> web.Response:
     """What became of a reservation of one line."""
-    ids = {
+    ids = _ids(request)
+    return _respond(await request.app[DATABASE].read(RESERVATION_STATUS, **ids), ids)
+
+
+@routes.post("/reservations")
+async def create_reservation(request: web.Request) -> web.Response:
+    """Hold every line or none; 201, or 200 for a repeat while it is held or committed."""
+    hold = await read_body(request, NEW_HOLD)
+    if (hold.ttl_seconds or 0) > request.app[SETTINGS].max_hold_seconds:
+        raise refuse_field("ttl_seconds", "Longer than a hold may live here")
+    store_id = request[STORE_ID]
+    wanted = Request(
+        hold.reservation_id or str(uuid.uuid4()),
+        None,
+        timedelta(seconds=hold.ttl_seconds) if hold.ttl_seconds else None,
+        hold.lines,
+    )
+    if len(hold.lines) == 1:
+        key = hold.lines[0].product_id
+        answer = await request.app[RESERVATIONS].submit(store_id, key, wanted)
+    else:
+        (answer,) = await _send(request.app[DATABASE], store_id, [wanted])
+    ids = {"store_id": store_id, "reservation_id": wanted.reservation_id}
+    if results.is_error(answer.result_code):
+        lines = msgspec.json.decode(answer.refused_lines or "[]")
+        first = lines[0] if lines else {}
+        return results.respond(answer.result_code, **first, **ids, lines=lines)
+    row = await request.app[DATABASE].read(READ_RESERVATION, **ids)
+    return results.json_response(
+        row.document, 201 if answer.result_code == "ok" else 200, answer.result_code
+    )
+
+
+@routes.get("/reservations")
+async def list_reservations(request: web.Request) -> web.Response:
+    """Reservations by id: `status`, `product_id`, `after`, `limit`; `next` is the next `after`."""
+    query = read_query(request, ListQuery)
+    parameters = {"store_id": request[STORE_ID], **msgspec.structs.asdict(query)}
+    row = await request.app[DATABASE].read(LIST_RESERVATIONS, **parameters)
+    return _respond(row, {"store_id": request[STORE_ID]})
+
+
+@routes.get("/reservations/{reservation_id}")
+async def read_reservation(request: web.Request) -> web.Response:
+    """A reservation with its lines."""
+    ids = _ids(request)
+    return _respond(await request.app[DATABASE].read(READ_RESERVATION, **ids), ids)
+
+
+@routes.post("/reservations/{reservation_id}/commit")
+async def commit_reservation(request: web.Request) -> web.Response:
+    """The goods leave, once: on_hand falls. A repeat answers 200."""
+    return await _resolve(request, COMMIT_RESERVATION)
+
+
+@routes.post("/reservations/{reservation_id}/release")
+async def release_reservation(request: web.Request) -> web.Response:
+    """Give the units back, once. A repeat answers 200."""
+    return await _resolve(request, RELEASE_RESERVATION)
+
+
+@routes.post("/reservations/{reservation_id}/extend")
+async def extend_reservation(request: web.Request) -> web.Response:
+    """Live for that long from now, never shorter than it was, up to the longest a hold may."""
+    extension = await read_body(request, EXTENSION)
+    return await _resolve(
+        request,
+        EXTEND_RESERVATION,
+        ttl=timedelta(seconds=extension.ttl_seconds),
+        max_lifetime=timedelta(seconds=request.app[SETTINGS].max_hold_seconds),
+    )
+
+
+def reservation_coalescer(database: Database) -> Coalescer[Request, Any]:
+    """The coalescer that all reservations of one line of this process go through."""
+
+    async def send(store_id: str, requests: Sequence[Request]) -> Sequence[Any]:
+        return await _send(database, store_id, requests)
+
+    return Coalescer(send)
+
+
+async def _send(database: Database, store_id: str, requests: Sequence[Request]) -> Sequence[Any]:
+    """Ask reserve_stock_batch for all of them: one row per request, in order."""
+    lines = [
+        (number, line.product_id, line.quantity)
+        for number, request in enumerate(requests, 1)
+        for line in request.lines
+    ]
+    numbers, product_ids, quantities = (list(column) for column in zip(*lines, strict=True))
+    return await database.rows(
+        RESERVE_STOCK_BATCH,
+        {
+            "store_id": store_id,
+            "reservation_ids": [request.reservation_id for request in requests],
+            "requested_at": [request.requested_at for request in requests],
+            "ttls": [request.ttl for request in requests],
+            "line_requests": None if len(lines) == len(requests) else numbers,
+            "product_ids": product_ids,
+            "quantities": quantities,
+        },
+    )
+
+
+async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:
+    ids = _ids(request)
+    return _respond(await request.app[DATABASE].call(statement, **ids, **parameters), ids)
+
+
+def _of_callback(callback: Callback) -> Request:
+    return Request(callback.reservation_id, callback.timestamp, None, (callback,))
+
+
+def _ids(request: web.Request) -> dict[str, str]:
+    return {
         "store_id": request[STORE_ID],
         "reservation_id": request.match_info["reservation_id"],
     }
-    row = await request.app[DATABASE].read(RESERVATION_STATUS, **ids)
-    if row.result_code == "ok":
-        return results.json_response(row.document)
-    return results.respond(row.result_code, **ids)
 
 
-def reservation_coalescer(database: Database) -> Coalescer[Callback, Any]:
-    """The coalescer that all reservations of this process go through."""
-
-    async def send(store_id: str, callbacks: Sequence[Callback]) -> Sequence[Any]:
-        return await database.rows(
-            RESERVE_STOCK_BATCH,
-            {
-                "store_id": store_id,
-                "reservation_ids": [callback.reservation_id for callback in callbacks],
-                "requested_at": [callback.timestamp for callback in callbacks],
-                "product_ids": [callback.product_id for callback in callbacks],
-                "quantities": [callback.quantity for callback in callbacks],
-            },
-        )
-
-    return Coalescer(send)
+def _respond(row: Any, ids: dict[str, str]) -> web.Response:
+    """The document that the database built, or the error that its code means."""
+    if results.is_error(row.result_code):
+        return results.respond(row.result_code, **ids)
+    return results.json_response(row.document, code=row.result_code)

@@ -105,6 +105,9 @@ CREATE TABLE reservations (
     PRIMARY KEY (store_id, reservation_id),
     CONSTRAINT closed_when_not_held CHECK ((status = 'held') = (closed_at IS NULL))
 );
+-- For the sweeper; a callback, which never lapses, costs it nothing.
+CREATE INDEX reservations_that_lapse
+    ON reservations (store_id, expires_at) WHERE status = 'held' AND expires_at IS NOT NULL;
 COMMENT ON TABLE reservations IS
     'A promise of units: held, then committed, released or expired, exactly once.';
 COMMENT ON COLUMN reservations.store_id IS 'The store whose stock is promised.';
@@ -131,6 +134,8 @@ CREATE TABLE reservation_lines (
     FOREIGN KEY (store_id, reservation_id) REFERENCES reservations,
     FOREIGN KEY (store_id, product_id) REFERENCES products
 );
+CREATE INDEX reservation_lines_by_product
+    ON reservation_lines (store_id, product_id, reservation_id);
 -- Only lines that can lapse: a callback, which never does, costs this index nothing.
 CREATE INDEX reservation_lines_that_lapse
     ON reservation_lines (store_id, product_id, held_until) WHERE held_until < 'infinity';

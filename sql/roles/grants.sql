@@ -20,8 +20,14 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock_batch'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION reservation_status'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION read_reservation'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION list_reservations'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION commit_reservation'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION release_reservation'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION extend_reservation'),
 
             ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION expire_reservations'),
 
             ('holdfast_reader',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),

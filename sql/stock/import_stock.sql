@@ -31,14 +31,13 @@ BEGIN
     WHERE p.store_id = p_store_id AND p.product_id = l.product_id COLLATE "C"
         AND (p.name, p.price) IS DISTINCT FROM (l.name, l.price::bigint);
 
-    PERFORM set_config('holdfast.reason', 'import', true),
-        set_config('holdfast.reference', COALESCE(p_reference, ''), true);
+    PERFORM tell_movements('import', p_reference);
     UPDATE stock AS s
     SET on_hand = l.quantity::bigint + CASE WHEN p_add THEN s.on_hand ELSE 0 END
     FROM import_lines AS l
     WHERE s.store_id = p_store_id AND s.product_id = l.product_id COLLATE "C"
         AND l.quantity::bigint <> CASE WHEN p_add THEN 0 ELSE s.on_hand END;
-    PERFORM set_config('holdfast.reason', '', true), set_config('holdfast.reference', '', true);
+    PERFORM tell_movements(NULL, NULL);
     line_count := (SELECT count(*) FROM import_lines);
 END $$;
 

@@ -38,9 +38,10 @@ BEGIN
             WHEN array_position(v_request.available, NULL) IS NOT NULL THEN v_unknown
             WHEN v_refused IS NOT NULL THEN 'insufficient_stock'
             ELSE 'ok' END;
-        IF result_codes[v_request.number] IN ('insufficient_stock', 'unknown_product') THEN
-            refused_lines[v_request.number] := v_refused;
-        END IF;
+        refused_lines[v_request.number] := CASE result_codes[v_request.number]
+            WHEN 'insufficient_stock' THEN v_refused
+            WHEN 'unknown_product' THEN
+                jsonb_path_query_array(v_refused, '$[*] ? (@.available == null)') END;
         IF result_codes[v_request.number] <> 'ok' THEN CONTINUE; END IF;
 
         v_taken[v_request.same_id] := v_request.same_content;

@@ -21,8 +21,8 @@ END $$;
 
 COMMENT ON FUNCTION record_movement IS
     'Trigger: write the ledger row of every change of on_hand, whoever makes it. A function '
-    'tells why by set_config(''holdfast.reason'' | ''.reference'' | ''.actor'', …, true) and '
-    'clears it after; where nobody tells, it is an adjustment by the session''s login.';
+    'says why through tell_movements(); where nobody does, it is an adjustment. The actor is the '
+    'setting holdfast.actor, else the session''s login.';
 
 CREATE OR REPLACE TRIGGER record_first_movement AFTER INSERT ON stock
     FOR EACH ROW WHEN (NEW.on_hand <> 0) EXECUTE FUNCTION record_movement();

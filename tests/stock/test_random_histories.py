@@ -50,12 +50,25 @@ class Model:
             known, state = self.held[reservation_id]
             if known != units:
                 return "reservation_id_reused"
-            return "already_reserved" if state == "held" else "reservation_closed"
+            return "already_reserved" if state in ("held", "committed") else "reservation_closed"
         if not units.keys() <= self.on_hand.keys():
             return "unknown_product"
         if any(self.available(product) < quantity for product, quantity in units.items()):
             return "insufficient_stock"
         self.held[reservation_id] = units, "held"
+        return "ok"
+
+    def resolve(self, reservation_id: str, verb: str) -> str:
+        if reservation_id not in self.held:
+            return "unknown_reservation"
+        units, state = self.held[reservation_id]
+        done = {"commit": "committed", "release": "released"}[verb]
+        if state != "held":
+            return f"already_{done}" if state == done else "reservation_closed"
+        if verb == "commit":
+            for product, quantity in units.items():
+                self.on_hand[product] -= quantity
+        self.held[reservation_id] = units, done
         return "ok"
 
 
@@ -114,6 +127,27 @@ class Histories(RuleBasedStateMachine):
         for (reservation_id, _, ttl), code in zip(batch, expected, strict=True):
             if code == "ok" and ttl is LAPSED:
                 self.model.held[reservation_id] = self.model.held[reservation_id][0], "lapsed"
+
+    @rule(
+        reservation_id=st.sampled_from([f"r{n}" for n in range(12)]),
+        verb=st.sampled_from(["commit", "release"]),
+    )
+    def resolve(self, reservation_id: str, verb: str) -> None:
+        call = f"SELECT result_code FROM {verb}_reservation($1, $2)"
+        code = self.run(self.connection.fetchval(call, self.store, reservation_id))
+        assert code == self.model.resolve(reservation_id, verb)
+
+    @rule(reservation_id=st.sampled_from([f"r{n}" for n in range(12)]))
+    def extend(self, reservation_id: str) -> None:
+        call = "SELECT result_code FROM extend_reservation($1, $2, '1 hour', '1 day')"
+        code = self.run(self.connection.fetchval(call, self.store, reservation_id))
+        state = self.model.held.get(reservation_id, ({}, "unknown"))[1]
+        expected = {"unknown": "unknown_reservation", "held": "no_expiry"}
+        assert code == expected.get(state, "reservation_closed")
+
+    @rule()
+    def sweep(self) -> None:
+        self.run(self.connection.fetchval("SELECT expire_reservations($1)", self.store))
 
     @rule(product=st.sampled_from(PRODUCTS), units=st.integers(1, 5))
     def restock(self, product: str, units: int) -> None:

@@ -1,0 +1,35 @@
+CREATE OR REPLACE FUNCTION extend_reservation(
+    p_store_id text, p_reservation_id text, p_ttl interval, p_max_lifetime interval,
+    OUT result_code text, OUT document jsonb
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_reservation reservations;
+    v_expires_at timestamptz;
+BEGIN
+    -- Lock.
+    v_reservation := lock_reservation(p_store_id, p_reservation_id);
+
+    -- Check.
+    result_code := COALESCE(refuse_reservation(p_store_id, v_reservation), CASE
+        WHEN NOT COALESCE(p_ttl > interval '0' AND p_max_lifetime > interval '0', false)
+            THEN 'invalid_request'
+        WHEN v_reservation.status <> 'held' THEN 'reservation_closed'
+        WHEN v_reservation.expires_at IS NULL THEN 'no_expiry'
+        ELSE 'ok' END);
+
+    -- Write. Never shorter than it was, never longer than a hold may live.
+    IF result_code = 'ok' THEN
+        v_expires_at := GREATEST(v_reservation.expires_at, LEAST(
+            clock_timestamp() + p_ttl, v_reservation.created_at + p_max_lifetime));
+        UPDATE reservation_lines SET held_until = v_expires_at
+        WHERE store_id = p_store_id AND reservation_id = p_reservation_id;
+        UPDATE reservations SET expires_at = v_expires_at
+        WHERE store_id = p_store_id AND reservation_id = p_reservation_id;
+    END IF;
+    document := reservation_document(p_store_id, p_reservation_id);
+END $$;
+
+COMMENT ON FUNCTION extend_reservation IS
+    'Let a held reservation live for p_ttl from now, never shorter than it was, at most '
+    'p_max_lifetime from its making. Codes: ok, no_expiry (it never lapses), reservation_closed, '
+    'held_by_order, unknown_reservation, unknown_store, invalid_request.';
