@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import asyncpg
 import uvloop
+from sqlalchemy.exc import DBAPIError
 
 from service import embedded, migrate, server, stock_import
 from service.database import SEARCH_PATH, connect
@@ -21,6 +23,7 @@ from service.settings import Settings, SettingsError, read_settings, unknown_set
 
 logger = logging.getLogger("holdfast")
 
+OURS = (SettingsError, embedded.EmbeddedError, server.ServeError)
 WRONG_USE = 2
 """Exit code for settings, arguments or surroundings that a person has to mend."""
 
@@ -40,10 +43,7 @@ def main() -> int:
         for name in unknown_settings():
             logger.warning("%s is no setting of Holdfast", name)
         return int(uvloop.run(arguments.run(settings, arguments)) or 0)
-    except (SettingsError, embedded.EmbeddedError, server.ServeError) as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        return WRONG_USE
-    except OSError as error:
+    except (*OURS, OSError, asyncpg.PostgresError, DBAPIError) as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
@@ -63,11 +63,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--demo", action="store_true", help="load a small stock into an empty store")
     serve.set_defaults(run=run_serve)
 
-    commands.add_parser("migrate", help="bring the database to the newest schema").set_defaults(
-        run=run_migrate
-    )
+    newest = "bring the database to the newest schema"
+    upgrade = commands.add_parser("migrate", help=newest, description=newest)
+    upgrade.set_defaults(run=run_migrate)
 
-    check = commands.add_parser("check", help="prove that nothing is wrong; 1 if something is")
+    proof = "prove that no invariant is broken; exit code 1 if one is"
+    check = commands.add_parser("check", help=proof, description=proof)
     check.set_defaults(run=run_check)
 
     psql = commands.add_parser("psql", help="open psql on the service's database, as the reader")

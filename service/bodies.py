@@ -85,7 +85,7 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T
         raise Refusal("request_timeout") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refusal("body_too_large") from None
-    except (HttpProcessingError, web.RequestPayloadError) as error:
+    except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise Refusal("bad_request", f"The body cannot be read: {error}") from None
     return decode(body, decoder)
 

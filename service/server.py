@@ -11,12 +11,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 from aiohttp import web
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from service import migrate, stock_import
@@ -31,6 +33,8 @@ logger = logging.getLogger("holdfast.server")
 DEMO = Path(__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
 BACKLOG = 1024
+ARRIVAL_SECONDS = 0.2
+"""For the request of a connection that was opened just before we stopped listening."""
 
 
 class ServeError(Exception):
@@ -66,22 +70,52 @@ async def running_app(
     app = create_app(settings, Database(dsn))
     runner = Runner(app)
     await runner.setup()
+    site = web.SockSite(runner, listener, backlog=BACKLOG)
     try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        await site.start()
         yield app
     finally:
         app[DRAINING].set()
         await asyncio.sleep(settings.shutdown_delay)
+        await _stop_listening(site, runner, listener)
+        await asyncio.sleep(ARRIVAL_SECONDS)
         await runner.cleanup()
 
 
+async def _stop_listening(site: web.SockSite, runner: Runner, listener: socket.socket) -> None:
+    """Let nobody in any more, but reset nobody who is connected and not accepted yet."""
+    with listener.dup() as queue:
+        queue.setblocking(False)
+        await site.stop()
+        listener.close()
+        assert runner.server
+        with suppress(BlockingIOError):
+            while True:
+                connection, _ = queue.accept()
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(runner.server, connection)
+
+
 async def serve(settings: Settings, *, demo: bool = False) -> None:
-    """Run the whole service until SIGTERM or SIGINT."""
-    stop = stop_on_signals()
+    """Run the whole service until SIGTERM or SIGINT, which also a slow start gives way to."""
+    stop = asyncio.create_task(stop_on_signals().wait())
+    serving = asyncio.create_task(_serve(settings, demo))
+    await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.done():
+        logger.info("Stopping: unready now, requests under way are finished")
+        serving.cancel()
+    stop.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _serve(settings: Settings, demo: bool) -> None:
+    """Serve until cancelled; what was started ends in the opposite order."""
     async with AsyncExitStack() as stack:
         listeners = open_sockets(settings.host, settings.port, settings.processes)
         for listener in listeners:
             stack.callback(listener.close)
+        port = listeners[0].getsockname()[1]
         dsn = settings.database_url
         if not dsn:
             postgres = await stack.enter_async_context(Postgres(settings.data_dir))
@@ -97,9 +131,11 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
         else:
             children = [asyncio.create_task(_keep_child(each, dsn)) for each in listeners]
             stack.push_async_callback(_cancel, *children)
-        announce(settings, listeners[0].getsockname()[1])
-        await stop.wait()
-        logger.info("Stopping: unready now, requests under way are finished")
+            # Before them, or connections would queue up on sockets that nobody accepts from.
+            for listener in listeners:
+                stack.callback(listener.close)
+        announce(settings, port)
+        await asyncio.Event().wait()
 
 
 async def serve_child(settings: Settings) -> None:
@@ -112,6 +148,7 @@ async def serve_child(settings: Settings) -> None:
     orphaned = asyncio.create_task(parent.read())
     orphaned.add_done_callback(lambda _: stop.set())
     async with running_app(settings, settings.database_url, listener):
+        logger.info("API process %d serves", os.getpid())
         await stop.wait()
 
 
@@ -145,7 +182,7 @@ async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
     """Migrate, make the default store, say how to load stock; wait for PostgreSQL if need be."""
     while True:
         try:
-            await migrate.upgrade_in_thread(owner_dsn)
+            await _in_thread_of_its_own(migrate.upgrade, owner_dsn)
             await _fill_store(settings, owner_dsn, demo)
             return
         except asyncpg.InsufficientPrivilegeError as error:
@@ -158,7 +195,38 @@ async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
             logger.warning("PostgreSQL cannot be prepared yet: %s", error.orig)
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             logger.warning("Waiting for PostgreSQL: %s", error)
+        except CommandError as error:  # an older release beside a newer one, or after it
+            logger.warning("Not migrated, serving the schema as it is: %s", error)
+            return
+        except Exception:
+            logger.exception("The database could not be prepared; serving it as it is")
+            return
         await asyncio.sleep(1)
+
+
+async def _in_thread_of_its_own(work: Callable[[str], None], argument: str) -> None:
+    """Run what blocks. Unlike asyncio.to_thread's, this thread never holds up our end.
+
+    So a migration that waits for another one's lock does not keep SIGTERM from being obeyed.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: Exception | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error else done.set_result(None)
+
+    def run() -> None:
+        error = None
+        try:
+            work(argument)
+        except Exception as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="prepare", daemon=True).start()
+    await done
 
 
 async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Api
 from tests.stock.test_reserve_routes import callback
-from tests.stock.test_reserve_stock_batch import reserve
+from tests.stock.test_reserve_stock_batch import Line, reserve
 
 Stocked = Callable[..., Awaitable[None]]
 URL = "/api/v1/reservations"
@@ -158,7 +158,7 @@ async def test_a_contradicting_verb_is_refused(
     await api.post(URL, json=hold(ttl_seconds=600))
     assert (await api.post(f"{URL}/cart-1/{first}")).status == 200
     before = await stock(sql)
-    body = {"json": {"ttl_seconds": 60}} if second == "extend" else {}
+    body: dict[str, Any] = {"json": {"ttl_seconds": 60}} if second == "extend" else {}
     status, refusal = await answer(await api.post(f"{URL}/cart-1/{second}", **body))
     assert (status, refusal["code"]) == (409, "reservation_closed")
     assert refusal["reservation_id"] == "cart-1"
@@ -223,7 +223,7 @@ async def test_the_hold_of_an_order_is_the_orders(
 async def test_unknown_reservations_are_404(api: Api, stocked: Stocked, verb: str) -> None:
     await stocked({})
     send = api.post if verb else api.get
-    body = {"json": {"ttl_seconds": 60}} if verb == "/extend" else {}
+    body: dict[str, Any] = {"json": {"ttl_seconds": 60}} if verb == "/extend" else {}
     for prefix, code in (("/api/v1", "reservation"), ("/api/v1/stores/nowhere", "store")):
         status, answered = await answer(await send(f"{prefix}/reservations/none{verb}", **body))
         assert (status, answered["code"]) == (404, f"unknown_{code}")
@@ -240,7 +240,7 @@ async def test_the_function_refuses_a_lifetime_that_is_none(sql: Any, stocked: S
 async def test_a_list_is_paged_and_filtered(api: Api, stocked: Stocked, sql: Any) -> None:
     await stocked({"tea": 50, "cup": 50})
     for n in range(5):
-        lines = [("tea", 1)] if n % 2 else [("cup", 1), ("tea", 1)]
+        lines: list[Line] = [("tea", 1)] if n % 2 else [("cup", 1), ("tea", 1)]
         await reserve(sql, (f"r{n}", lines))
     await api.post(f"{URL}/r1/commit")
 

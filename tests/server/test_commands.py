@@ -1,0 +1,127 @@
+"""The other commands: migrate, check, psql, and what they say when asked for help."""
+
+import asyncio
+import secrets
+import shutil
+
+import asyncpg
+import pytest
+
+from service.__main__ import parser
+from tests.conftest import with_database
+from tests.server.conftest import Start
+
+
+async def test_check_is_quiet_about_a_healthy_store_and_prints_what_is_broken(
+    start: Start, cluster: str, dsn: str, template: str
+) -> None:
+    healthy = await start("check", database_url=dsn)
+    assert await healthy.ends() == 0
+    assert healthy.log == ["Healthy: no invariant is broken."]
+
+    # A copy of its own, so that the one that every test is judged by stays whole.
+    admin = await asyncpg.connect(cluster)
+    name = f"holdfast_broken_{secrets.token_hex(4)}"
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        broken = await asyncpg.connect(with_database(cluster, name))
+        await broken.execute(
+            "SET search_path = holdfast; SELECT create_store('main');"
+            "INSERT INTO products (store_id, product_id) VALUES ('main', '7');"
+            "UPDATE stock SET on_hand = 5;"
+            "UPDATE stock SET reserved = 3 WHERE product_id = '7'"
+        )
+        await broken.close()
+        check = await start("check", database_url=with_database(cluster, name))
+        assert await check.ends() == 1
+        assert await check.says("main.*7")
+        assert check.log[-1] == "1 broken invariants"
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+async def test_migrate_says_where_the_schema_stands(start: Start, dsn: str) -> None:
+    for _ in range(2):
+        migrate = await start("migrate", database_url=dsn)
+        assert await migrate.ends() == 0
+        assert await migrate.says(r"^The schema is at revision \d{4}, sql/ is installed\.$")
+
+
+@pytest.mark.parametrize(
+    ("role", "outcome"),
+    [("reader", "cannot execute INSERT in a read-only transaction"), ("owner", "INSERT 0 1")],
+)
+async def test_psql_url_is_for_libpq_and_of_the_role_asked_for(
+    start: Start, dsn: str, role: str, outcome: str
+) -> None:
+    if not (psql := shutil.which("psql")):
+        pytest.skip("needs psql")
+    command = await start("psql", "--url", "--as", role, database_url=dsn)
+    assert await command.ends() == 0
+    (url,) = command.log
+    script = "SELECT current_user, count(*) FROM stock_levels; INSERT INTO stores VALUES ('new');"
+    process = await asyncio.create_subprocess_exec(
+        *(psql, "-AtX", url, "-c", script),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert f"holdfast_{role}|0\n" in said.decode()
+    assert outcome in said.decode()
+
+
+async def test_psql_hands_the_rest_to_psql_as_the_reader(start: Start, dsn: str) -> None:
+    if not shutil.which("psql"):
+        pytest.skip("needs psql")
+    script = "SELECT current_user, current_setting('search_path')"
+    command = await start("psql", "--", "-AtX", "-c", script, database_url=dsn)
+    assert await command.ends() == 0
+    assert command.log == ["holdfast_reader|holdfast,pg_temp"]
+
+
+async def test_help_names_every_command(start: Start) -> None:
+    command = await start("--help")
+    assert await command.ends() == 0
+    for name in ("serve", "migrate", "check", "psql", "import-stock"):
+        assert await command.says(rf"^ +{name}\b")
+    assert await command.says("HOLDFAST_")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("serve", "--demo"),
+        ("migrate", "newest schema"),
+        ("check", "1 if"),
+        ("psql", "--as"),
+        ("import-stock", "product_id, name, quantity, price"),
+    ],
+)
+def test_a_command_says_what_it_is_for(
+    capsys: pytest.CaptureFixture[str], command: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args([command, "--help"])
+    assert end.value.code == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["sell"], ["psql", "--as", "root"]])
+def test_a_slip_in_the_command_line_is_misuse(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args(arguments)
+    assert end.value.code == 2
+    assert "usage: python -m service" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["postgresql://postgres@127.0.0.1:1/x", "{cluster}"])
+async def test_a_check_that_could_not_look_is_no_finding(
+    start: Start, cluster: str, url: str
+) -> None:
+    missing = url.format(cluster=with_database(cluster, "holdfast_nowhere"))
+    check = await start("check", database_url=missing)
+    assert await check.ends() == 2
+    assert await check.says("^holdfast: ")
