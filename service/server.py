@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,8 @@ logger = logging.getLogger("holdfast.server")
 DEMO = Path(__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
 BACKLOG = 1024
+MIGRATION = "migration"
+"""The name of the thread that migrates."""
 ARRIVAL_SECONDS = 0.2
 """For the request of a connection that was opened just before we stopped listening."""
 
@@ -107,6 +109,11 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
     stop.cancel()
     with suppress(asyncio.CancelledError):
         await serving
+    if any(thread.name == MIGRATION for thread in threading.enumerate()):
+        # It waits for PostgreSQL, perhaps for ever. What it began is rolled back, as if we were
+        # killed. Python's own way out would wait for the thread, or crash over it.
+        logging.shutdown()
+        os._exit(0)
 
 
 async def _serve(settings: Settings, demo: bool) -> None:
@@ -182,7 +189,7 @@ async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
     """Migrate, make the default store, say how to load stock; wait for PostgreSQL if need be."""
     while True:
         try:
-            await _in_thread_of_its_own(migrate.upgrade, owner_dsn)
+            await _upgrade(owner_dsn)
             await _fill_store(settings, owner_dsn, demo)
             return
         except asyncpg.InsufficientPrivilegeError as error:
@@ -204,8 +211,8 @@ async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
         await asyncio.sleep(1)
 
 
-async def _in_thread_of_its_own(work: Callable[[str], None], argument: str) -> None:
-    """Run what blocks. Unlike asyncio.to_thread's, this thread never holds up our end.
+async def _upgrade(dsn: str) -> None:
+    """Migrate in a thread that `serve` need not wait for at its end, as it would for to_thread's.
 
     So a migration that waits for another one's lock does not keep SIGTERM from being obeyed.
     """
@@ -219,13 +226,13 @@ async def _in_thread_of_its_own(work: Callable[[str], None], argument: str) -> N
     def run() -> None:
         error = None
         try:
-            work(argument)
+            migrate.upgrade(dsn)
         except Exception as caught:
             error = caught
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(tell, error)
 
-    threading.Thread(target=run, name="prepare", daemon=True).start()
+    threading.Thread(target=run, name=MIGRATION, daemon=True).start()
     await done
 
 

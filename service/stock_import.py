@@ -8,8 +8,9 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import asyncpg
 from tqdm import tqdm
@@ -20,6 +21,13 @@ from service.migrate import OWNER
 COLUMNS = ("product_id", "name", "quantity", "price")
 ANALYZE_FROM = 10_000
 """Lines after which the planner should hear of what changed."""
+LONGEST_LINE = 2**20
+"""Bytes: a file without line ends, or no text at all, is not read into memory."""
+ATTEMPTS = 4
+TRY_AGAIN = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,  # somebody else has just created one of our new products
+)
 
 IMPORT_LINES = """
 CREATE TEMPORARY TABLE import_lines (
@@ -38,32 +46,42 @@ class WrongFile(Exception):
 async def import_file(dsn: str, store_id: str, file: Path, *, add: bool) -> int:
     """Set what `store_id` has on hand from `file`, or add to it, and say what happened.
 
-    Returns the exit code: 0 done, 1 wrong content and nothing written, 2 the file cannot be read.
+    Returns the exit code: 0 done, 1 nothing written because of wrong content or of others who
+    hold the stock, 2 the file cannot be read. ConnectionError: it is not known whether it was
+    written. Other errors of the database are raised; nothing was written.
     """
     connection = await connect(dsn, OWNER, seconds=None)
     try:
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             await connection.execute(IMPORT_LINES)
             await connection.copy_records_to_table("import_lines", records=read_lines(file))
             await connection.execute("ANALYZE import_lines")
             _say("Checking and writing …")
-            result = await connection.fetchrow(IMPORT_STOCK, store_id, add, file.name)
+            result = await _import_stock(connection, store_id, add, file.name)
         if result["result_code"] == "ok" and result["line_count"] >= ANALYZE_FROM:
-            await connection.execute("ANALYZE products, stock, stock_movements")
+            # The import is committed: without fresh statistics it is no less done.
+            with suppress(asyncpg.PostgresError):
+                await connection.execute("ANALYZE products, stock, stock_movements")
     except WrongFile as error:
         _say(f"{file}:{error}")
         return 1
     except OSError as error:
+        if not error.filename:  # of the database's socket
+            raise
         _say(f"{file}: {error.strerror}")
         return 2
-    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+    except (asyncpg.LockNotAvailableError, *TRY_AGAIN) as error:
         _say(f"Others hold this stock; nothing was written, try again ({error})")
         return 1
+    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        raise ConnectionError(
+            f"the connection was lost; stock_movements shows whether {file.name} was written"
+        ) from error
     finally:
         await connection.close()
     if result["result_code"] != "ok":
         for line_number, problem in json.loads(result["problems"]):
-            _say(f"{file}:{line_number}: {problem}")
+            _say(f"{file}:{line_number}: {_printable(problem)}")
         _say(f"{result['problem_count']} wrong lines; nothing was written.")
         return 1
     print(
@@ -73,6 +91,15 @@ async def import_file(dsn: str, store_id: str, file: Path, *, add: bool) -> int:
     return 0
 
 
+async def _import_stock(connection: Any, *arguments: Any) -> Any:
+    """Call the function; again, on the lines streamed before, if a race with others undid it."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(*TRY_AGAIN):
+            async with connection.transaction():  # a savepoint
+                return await connection.fetchrow(IMPORT_STOCK, *arguments)
+    return await connection.fetchrow(IMPORT_STOCK, *arguments)
+
+
 def read_lines(file: Path) -> Iterator[Line]:
     """The file's rows with the number of the line that each begins on. Raises WrongFile."""
     with (
@@ -80,6 +107,7 @@ def read_lines(file: Path) -> Iterator[Line]:
         tqdm(total=file.stat().st_size, unit="B", unit_scale=True, disable=None) as progress,
     ):
         reader = csv.reader(_decoded(raw, progress), strict=True)
+        begin = 1
         try:
             header = next(reader, [])
             if sorted(header) != sorted(COLUMNS):
@@ -90,14 +118,16 @@ def read_lines(file: Path) -> Iterator[Line]:
                     yield _line(begin, header, row)
                 begin = reader.line_num + 1
         except csv.Error as error:
-            raise WrongFile(f"{reader.line_num}: {error}") from None
+            raise WrongFile(f"{begin}: {str(error).partition(' - ')[0]}") from None
         except UnicodeDecodeError:
             raise WrongFile(f"{reader.line_num + 1}: this is not UTF-8") from None
 
 
-def _decoded(raw: Iterator[bytes], progress: "tqdm[Any]") -> Iterator[str]:
+def _decoded(raw: BinaryIO, progress: "tqdm[Any]") -> Iterator[str]:
     encoding = "utf-8-sig"
-    for line in raw:
+    while line := raw.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise csv.Error(f"a line of {LONGEST_LINE} bytes or more")
         progress.update(len(line))
         yield line.decode(encoding)
         encoding = "utf-8"
@@ -110,6 +140,11 @@ def _line(number: int, header: list[str], row: list[str]) -> Line:
         return number, None, None, None, None, "text holds a NUL"
     fields = dict(zip(header, row, strict=True))
     return number, fields["product_id"], fields["name"], fields["quantity"], fields["price"], None
+
+
+def _printable(text: str) -> str:
+    """What stands in a file must not steer the terminal, nor break the line."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _say(message: str) -> None:

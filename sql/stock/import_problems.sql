@@ -30,7 +30,8 @@ BEGIN
                 l.product_id, s.reserved, l.quantity)
             END AS problem
         FROM (
-            SELECT *, min(line_number) OVER (PARTITION BY product_id) AS first_line
+            SELECT *,
+                min(line_number) OVER (PARTITION BY product_id COLLATE "C") AS first_line
             FROM import_lines
         ) AS l
         LEFT JOIN stock AS s

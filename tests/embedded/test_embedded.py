@@ -7,9 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,28 +40,6 @@ if sys.argv[1] == "uvloop":
     uvloop.run(serve(*sys.argv[2:]))
 asyncio.run(serve(*sys.argv[2:]))
 """
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A folder not made yet, under one that every user may pass (pytest's own are closed)."""
-    parent = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
-    parent.chmod(0o711)
-    yield parent / "data"
-    deadline = time.monotonic() + 15
-    while list(parent.rglob("postmaster.pid")) and time.monotonic() < deadline:
-        time.sleep(0.02)  # the server of a service that was killed
-    shutil.rmtree(parent)
-
-
-@pytest.fixture
-def spawned() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that must not outlive the test."""
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def spawn_service(

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.conftest import Connect
 from tests.stock.test_reserve_stock_batch import reserve
 
 Stocked = Callable[..., Awaitable[None]]
-Load = Callable[..., Awaitable[int]]
+Load = Callable[..., Coroutine[Any, Any, int]]
 
 HEADER = "product_id,name,quantity,price\n"
 
@@ -38,6 +38,19 @@ async def levels(sql: Any) -> list[tuple[Any, ...]]:
         "SELECT product_id, name, on_hand, price FROM stock_levels ORDER BY product_id"
     )
     return [tuple(row) for row in rows]
+
+
+async def blocked_by(holder: Any, watcher: Any) -> int:
+    """Wait until somebody waits for `holder`; his pid."""
+    async with asyncio.timeout(5):
+        while True:
+            pid: int | None = await watcher.fetchval(
+                "SELECT pid FROM pg_locks WHERE NOT granted AND $1 = ANY (pg_blocking_pids(pid))",
+                holder.get_server_pid(),
+            )
+            if pid:
+                return pid
+            await asyncio.sleep(0.01)
 
 
 async def test_a_file_creates_store_products_and_stock(
@@ -87,7 +100,11 @@ async def test_every_wrong_line_is_reported_and_nothing_is_written(
         ("c,x,1.5,1", 'quantity "1.5" is not a whole number'),
         ("d,x,-1,1", 'quantity "-1" is not a whole number'),
         ("e,x,,1", 'quantity "" is not a whole number'),
-        (f"f,x,{'9' * 5000},1", f'quantity "{"9" * 5000}" is not a whole number'),
+        (
+            f"f,x,{'9' * 5000},1",
+            f'quantity "{"9" * 70}…{"9" * 57}" is not a whole number',
+        ),
+        ('m,x,"1\n\x1b[2J",1', 'quantity "1\ufffd\ufffd[2J" is not a whole number'),
         ("g,x,9223372036854775808,1", "quantity 9223372036854775808 is too large"),
         ("h,x,1,1e3", 'price "1e3" is not a whole number of minor units'),
         ("i,x,1,9999999999999999999", "price 9999999999999999999 is too large"),
@@ -133,7 +150,10 @@ async def test_adding_beyond_the_largest_number_is_refused(
         ("product_id,name,name,quantity,price\n", "", ":1: the header must be "),
         ("", "", ":1: the header must be "),
         (HEADER, '1,Tea,5,1\n2,"Cup,5,1\n', ":3: unexpected end of data"),
+        (HEADER, '1,Tea,5,1\n2,"Cup,5,1\n3,Pot,5,1\n', ":3: unexpected end of data"),
         (HEADER, '1,Tea,5,1\n2,"Cup"x,5,1\n', ":3: "),
+        (HEADER, "1,Tea,5,1\r2,Cup,5,1\r", ":2: new-line character seen in unquoted field\n"),
+        (HEADER, f"1,Tea,5,1\n{'x' * 2**20}\n", ":3: a line of 1048576 bytes or more"),
         (HEADER, "1,Tea,5,1\n2,C\udcffp,5,1\n", ":3: this is not UTF-8"),
     ],
 )
@@ -184,6 +204,45 @@ async def test_an_import_that_has_to_wait_too_long_says_so(
         await sql.execute("UPDATE stock SET on_hand = 6")
         assert await load("1,Tea,7,100\n") == 1
     assert "Others hold this stock" in capsys.readouterr().err
+
+
+async def test_an_import_that_loses_a_race_for_a_new_product_tries_again(
+    load: Load, sql: Any, stocked: Stocked, connect_as: Connect
+) -> None:
+    await stocked({"1": 5})
+    transaction = sql.transaction()
+    await transaction.start()
+    await stocked({"2": 7})
+    loading = asyncio.create_task(load("1,Tea,6,100\n2,Cup,3,250\n"))
+    await blocked_by(sql, await connect_as("owner"))
+    await transaction.commit()
+    assert await loading == 0
+    assert await levels(sql) == [("1", "Tea", 6, 100), ("2", "Cup", 3, 250)]
+
+
+async def test_an_import_is_done_although_the_statistics_have_to_wait(
+    load: Load, sql: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE stock IN SHARE UPDATE EXCLUSIVE MODE")
+        assert await load("".join(f"{n},x,1,1\n" for n in range(10_000)), add=True) == 0
+    assert "10000 of them new" in capsys.readouterr().out
+
+
+async def test_a_connection_lost_on_the_way_is_no_wrong_file(
+    load: Load, sql: Any, connect_as: Connect
+) -> None:
+    await load("1,Tea,5,100\n")
+    async with sql.transaction():
+        await sql.execute("UPDATE stock SET on_hand = 6")
+        loading = asyncio.create_task(load("1,Tea,7,100\n"))
+        watcher = await connect_as("owner")
+        pid = await blocked_by(sql, watcher)
+        await watcher.execute("SET ROLE NONE")
+        assert await watcher.fetchval("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(ConnectionError, match="lost; stock_movements shows"):
+            await loading
+    assert await levels(sql) == [("1", "Tea", 6, 100)]
 
 
 async def test_twenty_thousand_lines_through_the_command(dsn: str, tmp_path: Path) -> None:
