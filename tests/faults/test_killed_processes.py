@@ -44,7 +44,9 @@ LOSSY = {
 @asynccontextmanager
 async def stocked_postgres(data_dir: Path, options: dict[str, str]) -> AsyncIterator[Postgres]:
     """A server of its own, with a full store."""
-    async with Postgres(data_dir, options=options) as postgres:
+    bin_dir = os.environ.get("HOLDFAST_TEST_BIN_DIR")
+    server = Postgres(data_dir, bin_dir=Path(bin_dir) if bin_dir else None, options=options)
+    async with server as postgres:
         await upgrade_in_thread(postgres.url)
         connection = await asyncpg.connect(postgres.url)
         await connection.execute("SET search_path = holdfast; SELECT create_store('main')")
