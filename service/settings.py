@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_secret: str = ""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=20)] = 0.5
+    shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=12)] = 0.5
     """Seconds between turning unready and refusing new connections."""
 
     @property
