@@ -16,11 +16,10 @@ from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
 from service.logs import REQUEST_ID
 from service.results import CODE, Refusal
+from service.routing import ANONYMOUS, CALLER, EVERYONE, OPERATORS, ROUTES, Caller, Routes
 from service.settings import Settings
 
-API = "/api/v1"
 HEALTH = "/health/"
-STORE_API = API + "/stores/{store_id}"
 
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 
@@ -30,16 +29,16 @@ IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NUL
 logger = logging.getLogger("holdfast.http")
 _request_id = re.compile(r"[!-~]{1,128}")
 
-health = web.RouteTableDef()
+health = Routes("")
 
 
-@health.get("/health/live")
+@health.get("/health/live", EVERYONE)
 async def live(request: web.Request) -> web.Response:
     """The process runs; says nothing about PostgreSQL."""
     return results.json_response({"status": "live"})
 
 
-@health.get("/health/ready")
+@health.get("/health/ready", EVERYONE)
 async def ready(request: web.Request) -> web.Response:
     """Requests can be served now: PostgreSQL answers, is migrated, and we are not stopping."""
     if request.app[DRAINING].is_set():
@@ -84,6 +83,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
+        admit(request)
         return await handler(request)
     except Refusal as refusal:
         return results.respond(refusal.code, refusal.detail, **refusal.fields)
@@ -99,36 +99,40 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return results.respond("internal_error")
 
 
-@web.middleware
-async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hold routes to their audience: outside development only health is open to all."""
-    is_open = request.path.startswith(HEALTH)
-    if not is_open and request.app[SETTINGS].environment != "development":
+def identify(request: web.Request) -> Caller:
+    """Who sends a request, by its credentials; Refusal 401 where they are no good."""
+    return ANONYMOUS
+
+
+def admit(request: web.Request) -> None:
+    """Let a route be called by its audience alone, and find the store that the call is about."""
+    match = request.match_info
+    route = request.app[ROUTES].get(match.handler)
+    if route is None:  # there is no such path, or it has no such method
+        return
+    settings = request.app[SETTINGS]
+    caller = request[CALLER] = identify(request)
+    is_open = route.audience is OPERATORS and settings.environment == "development"
+    if caller.role not in route.audience and not is_open:
         raise Refusal("unauthorized", "Only health is open without credentials.")
-    return await handler(request)
-
-
-@web.middleware
-async def choose_store(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find the request's store, and refuse path parameters that no text column can hold."""
-    for name, value in request.match_info.items():
+    for name, value in match.items():
         check_text(name, value)
-    request[STORE_ID] = request.match_info.get("store_id", request.app[SETTINGS].store)
-    return await handler(request)
+    request[STORE_ID] = match.get("store_id", settings.store)
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
     """The application on a database; closing it closes the database."""
-    app = web.Application(middlewares=[boundary, admit, choose_store], client_max_size=MAX_BYTES)
+    app = web.Application(middlewares=[boundary], client_max_size=MAX_BYTES)
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
-    app.add_routes(health)
-    for route in stock.routes:
-        assert isinstance(route, web.RouteDef)
-        for prefix in (API, STORE_API):
-            app.router.add_route(route.method, prefix + route.path, route.handler)
+    app[ROUTES] = {}
+    for routes in (health, stock.routes):
+        for route in routes:
+            app[ROUTES][route.handler] = route
+            for prefix in route.prefixes:
+                app.router.add_route(route.method, prefix + route.path, route.handler)
     app.on_cleanup.append(_close)
     return app
 

@@ -22,6 +22,7 @@ from service.bodies import (
 from service.coalesce import Coalescer
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
+from service.routing import OPERATORS, Routes
 
 RESERVE_STOCK_BATCH = text(
     "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
@@ -100,10 +101,10 @@ EXTENSION = msgspec.json.Decoder(Extension, dec_hook=parse_custom)
 
 RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Any])
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
-@routes.post("/reserve")
+@routes.post("/reserve", OPERATORS)
 async def reserve(request: web.Request) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
     callback = await read_body(request, CALLBACK)
@@ -119,7 +120,7 @@ async def reserve(request: web.Request) -> web.Response:
     return results.respond(answer.result_code, **ids)
 
 
-@routes.post("/reserve/batch")
+@routes.post("/reserve/batch", OPERATORS)
 async def reserve_batch(request: web.Request) -> web.Response:
     """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
     callbacks = await read_body(request, CALLBACKS)
@@ -141,14 +142,14 @@ async def reserve_batch(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/reserve/{reservation_id}")
+@routes.get("/reserve/{reservation_id}", OPERATORS)
 async def reservation_status(request: web.Request) -> web.Response:
     """What became of a reservation of one line."""
     ids = _ids(request)
     return _respond(await request.app[DATABASE].read(RESERVATION_STATUS, **ids), ids)
 
 
-@routes.post("/reservations")
+@routes.post("/reservations", OPERATORS)
 async def create_reservation(request: web.Request) -> web.Response:
     """Hold every line or none; 201, or 200 for a repeat while it is held or committed."""
     hold = await read_body(request, NEW_HOLD)
@@ -177,7 +178,7 @@ async def create_reservation(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/reservations")
+@routes.get("/reservations", OPERATORS)
 async def list_reservations(request: web.Request) -> web.Response:
     """Reservations by id: `status`, `product_id`, `after`, `limit`; `next` is the next `after`."""
     query = read_query(request, ListQuery)
@@ -186,26 +187,26 @@ async def list_reservations(request: web.Request) -> web.Response:
     return _respond(row, {"store_id": request[STORE_ID]})
 
 
-@routes.get("/reservations/{reservation_id}")
+@routes.get("/reservations/{reservation_id}", OPERATORS)
 async def read_reservation(request: web.Request) -> web.Response:
     """A reservation with its lines."""
     ids = _ids(request)
     return _respond(await request.app[DATABASE].read(READ_RESERVATION, **ids), ids)
 
 
-@routes.post("/reservations/{reservation_id}/commit")
+@routes.post("/reservations/{reservation_id}/commit", OPERATORS)
 async def commit_reservation(request: web.Request) -> web.Response:
     """The goods leave, once: on_hand falls. A repeat answers 200."""
     return await _resolve(request, COMMIT_RESERVATION)
 
 
-@routes.post("/reservations/{reservation_id}/release")
+@routes.post("/reservations/{reservation_id}/release", OPERATORS)
 async def release_reservation(request: web.Request) -> web.Response:
     """Give the units back, once. A repeat answers 200."""
     return await _resolve(request, RELEASE_RESERVATION)
 
 
-@routes.post("/reservations/{reservation_id}/extend")
+@routes.post("/reservations/{reservation_id}/extend", OPERATORS)
 async def extend_reservation(request: web.Request) -> web.Response:
     """Live for that long from now, never shorter than it was, up to the longest a hold may."""
     extension = await read_body(request, EXTENSION)
