@@ -12,6 +12,8 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA holdfast FROM %I', v_role);
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON SCHEMA holdfast FROM %I', v_role);
     END LOOP;
 
     FOR v_right IN
