@@ -27,9 +27,13 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION commit_reservation'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION release_reservation'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION extend_reservation'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION store_items'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION store_report'),
 
             ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION expire_reservations'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION store_items'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION store_report'),
 
             ('holdfast_reader',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),
