@@ -1,6 +1,7 @@
 """The application: routes of every domain, and the one boundary all requests cross."""
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -14,7 +15,7 @@ from service import results, stock
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
-from service.logs import REQUEST_ID
+from service.logs import REQUEST_ID, Event
 from service.results import CODE, Refusal
 from service.routing import ANONYMOUS, CALLER, EVERYONE, OPERATORS, ROUTES, Caller, Routes
 from service.settings import Settings
@@ -27,7 +28,9 @@ READY_SECONDS = 1.0
 IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
 
 logger = logging.getLogger("holdfast.http")
-_request_id = re.compile(r"[!-~]{1,128}")
+_given_id = re.compile(r"[!-~]{1,128}")
+_process = secrets.token_hex(4)
+_numbers = itertools.count(1)
 
 health = Routes("")
 
@@ -57,8 +60,9 @@ async def ready(request: web.Request) -> web.Response:
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, turn every failure into the one error shape, log one line."""
     started = time.perf_counter()
-    given = request.headers.get("X-Request-ID", "")
-    request_id = given if _request_id.fullmatch(given) else secrets.token_hex(8)
+    request_id = request.headers.get("X-Request-ID", "")
+    if not _given_id.fullmatch(request_id):
+        request_id = f"{_process}-{next(_numbers):x}"
     REQUEST_ID.set(request_id)
     response = await _answer(request, handler)
     response.headers["X-Request-ID"] = request_id
@@ -76,7 +80,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
             "ms": round((time.perf_counter() - started) * 1000, 2),
             "remote": request.remote,
         }
-        logger.log(level, "request", extra={"fields": fields})
+        logger.handle(Event(logger.name, level, "request", fields))
     return response
 
 

@@ -34,7 +34,7 @@ from service.results import Refusal
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-LANES = 4
+LANES = 2
 MAX_BATCH = 500
 MAX_WAITING = 2000
 """Per lane. At the slowest rate ever measured this is under a second of work."""
