@@ -246,27 +246,22 @@ async def test_what_lapses_while_the_sweeper_waits_is_left_to_its_next_round(
 ) -> None:
     """The sweeper has seen the hold lapsed, then it was extended, then it lapsed again."""
     await stocked(ON_HAND)
-    await sql.fetch("SELECT reserve_stock('main', 'cart-1', 'tea', 2, NULL, '200 ms')")
-    extender, by_hand, worker = [await connect_as("owner") for _ in range(3)]
-    over = "SELECT pg_sleep_until(expires_at) FROM reservations"
-    extending = extender.transaction()
-    await extending.start()
-    extended = "SELECT result_code FROM extend_reservation('main', 'cart-1', '600 ms', '1 h')"
-    assert await extender.fetchval(extended) == "ok"
-    # Another holds the reservation, not its stock, when the extension is there.
-    looking = by_hand.transaction()
-    await looking.start()
-    look = asyncio.create_task(by_hand.fetch("SELECT FROM reservations FOR UPDATE"))
-    await waits(sql, by_hand)
-    await sql.execute(over)
+    await sql.fetch("SELECT reserve_stock('main', 'cart-1', 'tea', 2, NULL, '1 hour')")
+    await lapse(sql)
+    at_stock, at_reservation, worker = [await connect_as("owner") for _ in range(3)]
+    stock_lock, reservation_lock = at_stock.transaction(), at_reservation.transaction()
+    await stock_lock.start()
+    await reservation_lock.start()
+    extended = await sql.fetchval("SELECT clock_timestamp() + interval '500 ms'")
+    await at_reservation.execute("UPDATE reservations SET expires_at = $1", extended)
+    await at_stock.execute("SELECT FROM stock WHERE product_id = 'tea' FOR UPDATE")
     sweep = "SELECT expired_count FROM expire_reservations('main')"
     sweeping = asyncio.create_task(worker.fetchval(sweep))
     await waits(sql, worker)
-    await extending.commit()
-    await look
-    await waits(sql, worker)
-    await sql.execute(over)
-    await looking.commit()
+    await at_stock.execute("UPDATE reservation_lines SET held_until = $1", extended)
+    await stock_lock.commit()
+    await sql.execute("SELECT pg_sleep_until($1)", extended)
+    await reservation_lock.commit()
     assert await sweeping == 0
     assert await sql.fetch("SELECT * FROM invariant_violations") == []
     assert await worker.fetchval(sweep) == 1

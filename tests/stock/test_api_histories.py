@@ -24,7 +24,7 @@ from tests.stock.test_reservation_routes import lapse, stock
 from tests.stock.test_reserve_routes import callback
 
 PRODUCTS = ["1", "2", "3"]
-IDS = [str(n) for n in range(1, 8)]
+IDS = [str(n) for n in range(1, 6)]
 STATUSES = {
     "ok": 200,
     "already_reserved": 200,
@@ -133,7 +133,7 @@ class Histories(RuleBasedStateMachine):
             for (reservation_id, _), code in zip(requests, codes, strict=True)
         ]
 
-    @rule(reservation_id=ids, cart=carts, ttl=st.sampled_from([None, 600]))
+    @rule(reservation_id=ids, cart=carts, ttl=st.sampled_from([600, 600, None]))
     def hold(self, reservation_id: str, cart: list[tuple[str, int]], ttl: int | None) -> None:
         units = sum_lines(cart)
         short = self.model.short(units)
@@ -255,7 +255,7 @@ def test_every_answer_is_the_models(histories: type[Histories]) -> None:
     run_state_machine_as_test(
         histories,
         settings=settings(
-            max_examples=60,
+            max_examples=100,
             stateful_step_count=25,
             deadline=None,
             database=None,
