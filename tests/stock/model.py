@@ -76,11 +76,18 @@ class Model:
         known.status = done
         return "ok"
 
+    def may_lapse(self) -> list[str]:
+        """The held reservations that have an expiry."""
+        return sorted(
+            reservation_id
+            for reservation_id, known in self.reservations.items()
+            if known.lapses and known.status == "held"
+        )
+
     def lapse(self, reservation_id: str) -> None:
         """The time of a hold is over."""
-        known = self.reservations.get(reservation_id)
-        if known and known.lapses and known.status == "held":
-            known.status = "expired"
+        if reservation_id in self.may_lapse():
+            self.reservations[reservation_id].status = "expired"
 
     def sweep(self) -> int:
         """How many lapsed holds are yet to be written down."""
