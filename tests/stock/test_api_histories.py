@@ -263,7 +263,7 @@ def test_every_answer_is_the_models(histories: type[Histories]) -> None:
     run_state_machine_as_test(
         histories,
         settings=settings(
-            max_examples=50,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             database=None,
