@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO ?= --demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check coverage faults format clean
+.PHONY: run test check coverage faults bench format clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m service serve $(DEMO)
@@ -29,13 +29,17 @@ coverage: test
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
 
+# All of it; one part is: .venv-bench/bin/python -m bench --help
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m bench all $(ARGS)
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix -q sql
 
 clean:
-	rm -rf $(VENV) reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.txt
 	@echo "Setting up $(VENV) with what the service needs"
@@ -47,4 +51,10 @@ $(VENV)/.run: requirements.txt
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt
 	@echo "Setting up $(VENV) with what the tests need"
 	@$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	@touch $@
+
+$(VENV)-bench/.bench: requirements.txt bench/requirements.txt
+	@echo "Setting up $(VENV)-bench with what the benchmarks need"
+	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet -r bench/requirements.txt
 	@touch $@
