@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 
 from bench.cluster import ON_HAND, PRODUCTS, SOLD_OUT, Cluster
-from bench.load import HERE, BenchError, Figures, Work, run, run_pgbench, run_wrk
+from bench.load import HERE, BenchError, Figures, Work, find_program, run, run_pgbench, run_wrk
 from service import migrate
 from service.settings import ROOT
 
@@ -266,6 +266,49 @@ class Orm(HttpSystem):
         ]
 
 
+class PostGraphile(Holdfast):
+    """PostGraphile, two node processes, on Holdfast's schema: its mutation for reserve_stock."""
+
+    name = "postgraphile"
+    works = (UNIFORM, HOT)
+    path = "/graphql"
+    folder = HERE / "peers" / "postgraphile"
+    good_text = '"resultCode":"ok"'
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Install it where it is not, from its lock file."""
+        if not (self.folder / "node_modules").exists():
+            npm = find_program("npm", "nodejs npm")
+            await run(npm, "ci", "--prefix", self.folder, "--omit=dev")
+        await super().prepare(cluster)
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """The programs that share the port."""
+        return [(find_program("node", "nodejs"), self.folder / "server.mjs")]
+
+    def environment(self, url: str, port: int) -> dict[str, str]:
+        """Production, so that nothing is explained or watched."""
+        return {
+            "BENCH_DATABASE_URL": url,
+            "BENCH_PORT": str(port),
+            "BENCH_PROCESSES": str(PROCESSES),
+            "NODE_ENV": "production",
+            "GRAPHILE_ENV": "production",
+        }
+
+    def script_of(self, work: Work) -> str:
+        """A mutation."""
+        return "graphql.lua"
+
+    def path_of(self, work: Work) -> str:
+        """One path for all."""
+        return self.path
+
+    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+        """No invariant is broken."""
+        await run(sys.executable, "-m", "service", "check", HOLDFAST_DATABASE_URL=url)
+
+
 class Pgbench(System):
     """pgbench, which calls a minimal function straight over the socket: no HTTP at all."""
 
@@ -406,4 +449,4 @@ def logged(log: Path, *parts: bytes) -> int:
         return sum(all(part in line for part in parts) for line in lines)
 
 
-SYSTEMS: tuple[System, ...] = (Holdfast(), Echo(), Orm(), Pgbench())
+SYSTEMS: tuple[System, ...] = (Holdfast(), Echo(), Orm(), PostGraphile(), Pgbench())
