@@ -1,16 +1,18 @@
 """On what was measured: machine, versions, commit. No names, no paths."""
 
+import json
 import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.cluster import PRODUCTS, Cluster
-from bench.systems import PROCESSES, WARM_UP
+from bench.systems import POSTGRAPHILE, PROCESSES, WARM_UP, node
 from service.settings import ROOT
 
 PACKAGES = ("aiohttp", "uvloop", "SQLAlchemy", "asyncpg", "msgspec", "fastapi", "uvicorn")
@@ -27,8 +29,11 @@ async def about(cluster: Cluster, *, seconds: float, rounds: int) -> dict[str, A
             "python": platform.python_version(),
             "postgresql": await cluster.version(),
             "wrk": _said("wrk", "-v").partition("[")[0].strip(),
-            "node": _said("node", "--version").strip(),
-            **{package: version(package) for package in PACKAGES},
+            "node": _said(node(), "--version").strip(),
+            "postgraphile": json.loads((POSTGRAPHILE / "package.json").read_text())["dependencies"][
+                "postgraphile"
+            ],
+            **_packages(),
         },
         "settings": {
             "seconds": seconds,
@@ -38,6 +43,14 @@ async def about(cluster: Cluster, *, seconds: float, rounds: int) -> dict[str, A
             "processes": PROCESSES,
         },
     }
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _said(*command: str) -> str:

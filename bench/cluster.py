@@ -56,8 +56,12 @@ class Cluster:
         connection = await asyncpg.connect(self.url(name))
         for row in await connection.fetch(FILLED_TABLES):
             await connection.execute(f"VACUUM ANALYZE {row[0]}")
-        await connection.execute("CHECKPOINT")
         await connection.close()
+        await self.checkpoint()
+
+    async def checkpoint(self) -> None:
+        """Write what is dirty now, not while something is measured."""
+        await self._administer("CHECKPOINT")
 
     @asynccontextmanager
     async def copy(self, template: str) -> AsyncIterator[str]:

@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from bench.cluster import PRODUCTS, Cluster
 from bench.load import Figures
+from bench.report import PGBENCH_CLIENTS
 from bench.systems import UNIFORM, System
 
-CONNECTIONS = 64
 CHUNK = 250_000
 FIRST_ID = 8_000_000_000_000_000_000
 """Above every id that a load uses."""
@@ -57,4 +57,9 @@ def step(
     cluster: Cluster, holdfast: System, url: str, seconds: float
 ) -> Callable[[], Awaitable[Figures]]:
     """A round on such a database; what it adds stays."""
-    return lambda: holdfast.measure_on(cluster, url, UNIFORM, CONNECTIONS, seconds)
+
+    async def take() -> Figures:
+        await cluster.checkpoint()
+        return await holdfast.measure_on(cluster, url, UNIFORM, PGBENCH_CLIENTS, seconds)
+
+    return take

