@@ -14,6 +14,8 @@ from service.settings import ROOT
 
 HERE = Path(__file__).resolve().parent
 THREADS = 2
+HELD_UP = 2.0
+"""Seconds by which wrk may be late before its rate means nothing."""
 SAMPLE = 0.05
 """The share of pgbench's transactions whose time is noted, so that noting costs nothing."""
 
@@ -95,11 +97,14 @@ async def run_wrk(
         *map(str, (run_number, *work.products, work.status, good_text, work.size)),
         LUA_PATH=f"{HERE}/lua/?.lua",
     )
-    return parse_wrk(said, work.size)
+    return parse_wrk(said, work.size, longest=math.ceil(seconds) + HELD_UP)
 
 
-def parse_wrk(said: str, size: int) -> Figures:
-    """The figures that bench/lua/common.lua prints; BenchError if any answer was not expected."""
+def parse_wrk(said: str, size: int, longest: float = math.inf) -> Figures:
+    """The figures that bench/lua/common.lua prints.
+
+    BenchError if any answer was not as expected, or the run took longer than `longest` seconds.
+    """
     found = re.search(r"^RESULT (.*)$", said, re.M)
     if not found:
         raise BenchError(f"wrk printed no result:\n{said[-2000:]}")
@@ -111,6 +116,8 @@ def parse_wrk(said: str, size: int) -> Figures:
             f"{result['broken']} connections broke, {result['timeouts']} requests timed out"
             + (f"; such as: {example[1]}" if example else "")
         )
+    if result["seconds"] > longest:
+        raise BenchError(f"wrk was held up: it ran for {result['seconds']:.1f} seconds")
     if not result["answered"]:
         raise BenchError("nothing was answered")
     return Figures(
