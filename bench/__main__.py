@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -14,10 +14,9 @@ from bench.about import about
 from bench.cluster import Cluster, fresh_cluster
 from bench.load import HERE, BenchError, Figures, Work, find_program
 from bench.report import PGBENCH_CLIENTS, Measurement
-from bench.systems import BATCH, SYSTEMS, UNIFORM, Holdfast, Pgbench, System
+from bench.systems import BATCH, SYSTEMS, UNIFORM, WORKS, Holdfast, Pgbench, System
 from service.embedded import EmbeddedError
 
-BATCH_CONNECTIONS = 8
 RESULTS = HERE / "results"
 
 Step = tuple[Measurement, Callable[[], Awaitable[Figures]]]
@@ -58,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--seconds", type=float, default=10, help="of a round (10)")
         command.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
         command.add_argument("--connections", type=_numbers, default=[64, 256], help="64,256")
+        command.add_argument("--batch-connections", type=int, default=8, help="for batches (8)")
         command.add_argument("--works", help="only these, as in uniform,hot")
         command.add_argument("--name", help="of the file in bench/results (the command's)")
         command.add_argument(
@@ -105,13 +105,13 @@ async def plan(cluster: Cluster, arguments: argparse.Namespace) -> list[Step]:
         return measurement, lambda: system.measure(cluster, work, connections, seconds)
 
     steps: list[Step] = []
-    for one in SYSTEMS:
-        if command in ("all", "peers", one.name):
-            system = await ready(type(one))
-            for work in system.works:
-                if arguments.works and work.name not in arguments.works.split(","):
-                    continue
-                for connections in connections_for(system, work, arguments.connections):
+    for work in WORKS:  # all at one work, then the next, so that those compared are neighbours
+        if arguments.works and work.name not in arguments.works.split(","):
+            continue
+        for kind in SYSTEMS:
+            if work in kind.works and command in ("all", "peers", kind.name):
+                system = await ready(kind)
+                for connections in connections_for(system, work, arguments):
                     steps.append(step(system, work, connections))
     if command == "memory":
         steps.append(step(await ready(Holdfast), UNIFORM, max(arguments.connections)))
@@ -128,11 +128,12 @@ async def plan(cluster: Cluster, arguments: argparse.Namespace) -> list[Step]:
     return steps
 
 
-def connections_for(system: System, work: Work, wanted: Iterable[int]) -> list[int]:
+def connections_for(system: System, work: Work, arguments: argparse.Namespace) -> list[int]:
     """How many clients ask: of pgbench and of batches always as many."""
+    wanted: list[int] = arguments.connections
     if work == BATCH:
-        return [BATCH_CONNECTIONS]
-    return [PGBENCH_CLIENTS] if system.name == "pgbench" else list(wanted)
+        wanted = [arguments.batch_connections]
+    return [PGBENCH_CLIENTS] if system.name == "pgbench" else wanted
 
 
 async def take_turns(steps: list[Step], rounds: int) -> None:

@@ -41,6 +41,7 @@ UNIFORM = Work("uniform", (1, PRODUCTS))
 HOT = Work("hot", (1, 1))
 REFUSED = Work("sold out", (SOLD_OUT, SOLD_OUT), status=409)
 BATCH = Work("batch of 500", (1, PRODUCTS), size=500)
+WORKS = (UNIFORM, HOT, REFUSED, BATCH)
 
 _run_numbers = count(1)
 
@@ -150,7 +151,7 @@ class Holdfast(HttpSystem):
     """The service, as its users start it: two processes, logging every request as JSON."""
 
     name = "holdfast"
-    works: tuple[Work, ...] = (UNIFORM, HOT, REFUSED, BATCH)
+    works: tuple[Work, ...] = WORKS
 
     async def fill(self, url: str) -> None:
         """Migrate, then a store with its products."""
@@ -465,4 +466,4 @@ def logged(log: Path, *parts: bytes) -> int:
         return sum(all(part in line for part in parts) for line in lines)
 
 
-SYSTEMS: tuple[System, ...] = (Holdfast(), Echo(), Orm(), PostGraphile(), Pgbench())
+SYSTEMS: tuple[type[System], ...] = (Holdfast, Echo, Orm, PostGraphile, Pgbench)
