@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The demonstration stock goes into an empty store only; `make run DEMO=` leaves it empty.
 DEMO ?= --demo
+BENCH ?= all
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: run test check coverage faults bench format clean
@@ -29,9 +30,9 @@ coverage: test
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
 
-# All of it; one part is: .venv-bench/bin/python -m bench --help
+# All of it; one part is make bench BENCH=holdfast, see bench/README.md.
 bench: $(VENV)-bench/.bench
-	$(VENV)-bench/bin/python -m bench all $(ARGS)
+	$(VENV)-bench/bin/python -m bench $(BENCH) $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -34,7 +35,7 @@ def main() -> int:
     except (BenchError, EmbeddedError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     return 0
 
@@ -76,6 +77,10 @@ def _numbers(text: str) -> list[int]:
 async def measure(arguments: argparse.Namespace) -> None:
     """Measure what the command names, in turns, and tell."""
     find_program("wrk", "wrk")
+    this = asyncio.current_task()
+    assert this
+    # Killed, we would leave behind what we have started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with fresh_cluster() as cluster:
         steps = await plan(cluster, arguments)
         if not steps:
