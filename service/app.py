@@ -63,7 +63,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     started = time.perf_counter()
     request_id = request.headers.get("X-Request-ID", "")
     if not _given_id.fullmatch(request_id):
-        request_id = f"{_process}-{next(_numbers):x}"
+        request_id = f"{_process}{next(_numbers):08x}"
     REQUEST_ID.set(request_id)
     response = await _answer(request, handler)
     response.headers["X-Request-ID"] = request_id
@@ -135,6 +135,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
+    app[stock.BATCHES] = stock.batch_coalescer(database)
     app[ROUTES] = {}
     for routes in (health, stock.routes, stores.routes):
         for route in routes:
@@ -147,4 +148,5 @@ def create_app(settings: Settings, database: Database) -> web.Application:
 
 async def _close(app: web.Application) -> None:
     await app[stock.RESERVATIONS].close()
+    await app[stock.BATCHES].close()
     await app[DATABASE].close()

@@ -21,11 +21,10 @@ class Event(logging.LogRecord):
     Which line of code or thread a request was logged by is nothing anybody looks for.
     """
 
-    args = exc_info = exc_text = stack_info = None
-    pathname = filename = module = ""
-    lineno = 0
+    _nowhere = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
 
     def __init__(self, name: str, level: int, msg: str, fields: dict[str, Any]) -> None:
+        self.__dict__.update(self._nowhere)
         self.name, self.levelno, self.msg, self.fields = name, level, msg, fields
         self.levelname = logging.getLevelName(level)
         self.created = time.time()

@@ -26,10 +26,12 @@ from service.idempotency import KEY_HEADER
 from service.keys import DATABASE, SETTINGS, STORE_ID
 from service.routing import CALLER, OPERATORS, Routes
 
-RESERVE_STOCK_BATCH = text(
-    "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
-    " CAST(:requested_at AS timestamptz[]), CAST(:ttls AS interval[]),"
-    " CAST(:line_requests AS int[]), CAST(:product_ids AS text[]), CAST(:quantities AS bigint[]))"
+# For the driver, see Database.call_driver. Answers as two arrays: rows cost more than elements.
+RESERVE_STOCK_BATCH = (
+    "SELECT array_agg(result_code ORDER BY number), array_agg(refused_lines ORDER BY number)"
+    " FROM reserve_stock_batch($1, $2::text[], $3::timestamptz[], $4::interval[], $5::int[],"
+    " $6::text[], $7::bigint[])"
+    " WITH ORDINALITY AS answers (result_code, refused_lines, number)"
 )
 RESERVATION_STATUS = text("SELECT * FROM reservation_status(:store_id, :reservation_id)")
 READ_RESERVATION = text("SELECT * FROM read_reservation(:store_id, :reservation_id)")
@@ -84,6 +86,13 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
+class Answer(NamedTuple):
+    """What reserve_stock_batch answers for one reservation; the lines in the way as JSON."""
+
+    result_code: str
+    refused_lines: str | None
+
+
 class Request(NamedTuple):
     """What reserve_stock_batch is asked for one reservation."""
 
@@ -100,7 +109,8 @@ CALLBACKS = msgspec.json.Decoder(
 NEW_HOLD = msgspec.json.Decoder(NewHold, dec_hook=parse_custom)
 EXTENSION = msgspec.json.Decoder(Extension, dec_hook=parse_custom)
 
-RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Any])
+RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Answer])
+BATCHES = web.AppKey("BATCHES", Coalescer[Sequence[Request], Sequence[Answer]])
 
 routes = Routes()
 
@@ -117,7 +127,7 @@ async def reserve(request: web.Request) -> web.Response:
     if results.is_error(answer.result_code):
         ids |= {"store_id": store_id, "product_id": callback.product_id}
     if answer.result_code == "insufficient_stock":
-        ids |= msgspec.json.decode(answer.refused_lines)[0]
+        ids |= msgspec.json.decode(answer.refused_lines or "[{}]")[0]
     return results.respond(answer.result_code, **ids)
 
 
@@ -125,8 +135,8 @@ async def reserve(request: web.Request) -> web.Response:
 async def reserve_batch(request: web.Request) -> web.Response:
     """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
     callbacks = await read_body(request, CALLBACKS)
-    answers = await _send(
-        request.app[DATABASE], request[STORE_ID], [_of_callback(each) for each in callbacks]
+    answers = await request.app[BATCHES].submit(
+        request[STORE_ID], "", [_of_callback(each) for each in callbacks]
     )
     return results.json_response(
         {
@@ -229,35 +239,48 @@ def make_id(request: web.Request) -> str:
     return str(uuid.uuid4())
 
 
-def reservation_coalescer(database: Database) -> Coalescer[Request, Any]:
+def reservation_coalescer(database: Database) -> Coalescer[Request, Answer]:
     """The coalescer that all reservations of one line of this process go through."""
 
-    async def send(store_id: str, requests: Sequence[Request]) -> Sequence[Any]:
+    async def send(store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
         return await _send(database, store_id, requests)
 
     return Coalescer(send)
 
 
-async def _send(database: Database, store_id: str, requests: Sequence[Request]) -> Sequence[Any]:
-    """Ask reserve_stock_batch for all of them: one row per request, in order."""
+def batch_coalescer(database: Database) -> Coalescer[Sequence[Request], Sequence[Answer]]:
+    """One batch of a store after another: two that share products would only wait for each other.
+
+    Each goes as it came, in one call, so that its requests keep their order.
+    """
+
+    async def send(
+        store_id: str, batches: Sequence[Sequence[Request]]
+    ) -> Sequence[Sequence[Answer]]:
+        return [await _send(database, store_id, batch) for batch in batches]
+
+    return Coalescer(send, lanes=1, max_batch=1, max_waiting=100)
+
+
+async def _send(database: Database, store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
+    """Ask reserve_stock_batch for all of them: one answer per request, in order."""
     lines = [
         (number, line.product_id, line.quantity)
         for number, request in enumerate(requests, 1)
         for line in request.lines
     ]
     numbers, product_ids, quantities = (list(column) for column in zip(*lines, strict=True))
-    return await database.rows(
+    codes, refused_lines = await database.call_driver(
         RESERVE_STOCK_BATCH,
-        {
-            "store_id": store_id,
-            "reservation_ids": [request.reservation_id for request in requests],
-            "requested_at": [request.requested_at for request in requests],
-            "ttls": [request.ttl for request in requests],
-            "line_requests": None if len(lines) == len(requests) else numbers,
-            "product_ids": product_ids,
-            "quantities": quantities,
-        },
+        store_id,
+        [request.reservation_id for request in requests],
+        [request.requested_at for request in requests],
+        [request.ttl for request in requests],
+        None if len(lines) == len(requests) else numbers,
+        product_ids,
+        quantities,
     )
+    return list(map(Answer, codes, refused_lines))
 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:

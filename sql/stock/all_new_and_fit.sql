@@ -3,9 +3,12 @@ CREATE OR REPLACE FUNCTION all_new_and_fit(
     p_product_ids text[], p_quantities bigint[]
 ) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
 BEGIN
+    -- LATERAL with LIMIT looks each row up by its key, also while no statistics tell the planner to.
     IF EXISTS (
-        SELECT FROM reservations
-        WHERE store_id = p_store_id AND reservation_id = ANY (p_reservation_ids)
+        SELECT FROM unnest(p_reservation_ids) AS n (id) CROSS JOIN LATERAL (
+            SELECT FROM reservations AS r
+            WHERE r.store_id = p_store_id AND r.reservation_id = n.id LIMIT 1
+        ) AS r
     ) THEN RETURN false; END IF;
 
     IF (
@@ -17,13 +20,16 @@ BEGIN
     ) THEN RETURN false; END IF;
 
     RETURN COALESCE((
-        SELECT bool_and(COALESCE(n.quantity <= s.on_hand - s.reserved, false))
+        SELECT bool_and(COALESCE(n.quantity <= s.available, false))
         FROM (
             SELECT l.product_id, sum(l.quantity) AS quantity
             FROM unnest(p_product_ids, p_quantities) AS l (product_id, quantity)
             GROUP BY l.product_id
         ) AS n
-        LEFT JOIN stock AS s ON s.store_id = p_store_id AND s.product_id = n.product_id
+        LEFT JOIN LATERAL (
+            SELECT k.on_hand - k.reserved AS available FROM stock AS k
+            WHERE k.store_id = p_store_id AND k.product_id = n.product_id LIMIT 1
+        ) AS s ON true
     ), false);
 END $$;
 

@@ -3,15 +3,23 @@ LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_now timestamptz;
 BEGIN
-    -- Every function locks stock here, by product: two callers can wait, never deadlock.
-    PERFORM FROM stock
-    WHERE store_id = p_store_id AND product_id = ANY (p_product_ids)
-    ORDER BY product_id FOR UPDATE;
+    -- Every function locks stock here, by product: two callers can wait, never deadlock. LATERAL
+    -- looks each row up by its key, also while no statistics tell the planner to.
+    PERFORM FROM (
+        SELECT DISTINCT id COLLATE "C" AS id FROM unnest(p_product_ids) AS w (id) ORDER BY 1
+    ) AS n
+    CROSS JOIN LATERAL (
+        SELECT FROM stock AS s
+        WHERE s.store_id = p_store_id AND s.product_id = n.id FOR UPDATE
+    ) AS s;
     v_now := clock_timestamp();  -- a variable, so that an index can be searched by it
 
-    PERFORM FROM reservation_lines
-    WHERE store_id = p_store_id AND product_id = ANY (p_product_ids)
-        AND held_until < 'infinity' AND held_until <= v_now;
+    PERFORM FROM unnest(p_product_ids) AS n (id) CROSS JOIN LATERAL (
+        SELECT FROM reservation_lines AS l
+        WHERE l.store_id = p_store_id AND l.product_id = n.id
+            AND l.held_until < 'infinity' AND l.held_until <= v_now
+        ORDER BY l.held_until LIMIT 1
+    ) AS l LIMIT 1;
     IF NOT FOUND THEN RETURN; END IF;
 
     -- The rows are ours, so a hold that has lapsed can be neither committed nor extended now.
