@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock
+from service import accounts, catalog, results, stock
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
@@ -132,7 +132,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes):
+    for routes in (health, stock.routes, catalog.routes, accounts.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:

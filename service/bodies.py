@@ -44,7 +44,8 @@ class OutsideId(str):
     """An id chosen outside: 1-64 visible characters, none of them a colon."""
 
     _unseen = r"\x01-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
-    _pattern = re.compile(rf"[^\x00\ud800-\udfff{_unseen}:]{{1,64}}")
+    PATTERN = rf"^[^\x00\ud800-\udfff{_unseen}:]{{1,64}}\Z"
+    _pattern = re.compile(PATTERN)
 
     @classmethod
     def parse(cls, value: object) -> "OutsideId":
@@ -77,20 +78,23 @@ def parse_custom(kind: Any, value: object) -> Any:
 
 async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body as the decoder's type, or a Refusal: 400, 408, 413, 415 or 422."""
+    return decode(await read_bytes(request), decoder)
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """The body as it was sent, or a Refusal: 400, 408, 413 or 415."""
     _check_headers(request)
     try:
         if request.content.is_eof():  # it came along with its headers, as nearly always
-            body = await request.read()
-        else:
-            async with asyncio.timeout(READ_SECONDS):
-                body = await request.read()
+            return await request.read()
+        async with asyncio.timeout(READ_SECONDS):
+            return await request.read()
     except TimeoutError:
         raise Refusal("request_timeout") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refusal("body_too_large") from None
     except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise Refusal("bad_request", f"The body cannot be read: {error}") from None
-    return decode(body, decoder)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
