@@ -9,6 +9,13 @@ NewUser = Callable[..., Awaitable[int]]
 NewAccount = Callable[..., Awaitable[int]]
 
 
+async def certain(send: Callable[[], Awaitable[Any]]) -> tuple[int, dict[str, Any]]:
+    """The answer, asked for again while a busy machine says that nothing was done (503)."""
+    while (response := await send()).status == 503:
+        assert (await response.json())["code"] in ("overloaded", "database_busy")
+    return response.status, await response.json()
+
+
 @pytest.fixture
 def new_user(sql: Any) -> NewUser:
     """new_user("ann", store_id="main", is_active=True): the user_id of a customer."""

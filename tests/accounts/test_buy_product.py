@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.accounts.conftest import NewAccount, NewUser
+from tests.accounts.conftest import NewAccount, NewUser, certain
 from tests.conftest import Api, Connect
 from tests.race.test_reserve import until_waiting
 
@@ -27,8 +27,7 @@ class Shop:
 
     async def buy(self, **changes: Any) -> tuple[int, dict[str, Any]]:
         body = {"product_id": "7", "account_id": self.account_id} | changes
-        response = await self.api.post(BUY, json=body, headers=self.headers)
-        return response.status, await response.json()
+        return await certain(lambda: self.api.post(BUY, json=body, headers=self.headers))
 
 
 @pytest.fixture
