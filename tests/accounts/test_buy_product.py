@@ -282,6 +282,36 @@ async def test_100_purchases_with_money_for_one_one_is_made(
     assert await sql.fetchval("SELECT count(*) FROM purchases") == 1
 
 
+async def test_credits_and_debits_of_one_account_at_once_add_up(
+    open_shop: OpenShop, connect_as: Connect, sql: Any
+) -> None:
+    """FAULTS 9, with a DBA among them."""
+    shop = await open_shop(1000, 0)
+    pay = "SELECT result_code FROM receive_payment('main', $1, $2, 'b1', 100)"
+
+    async def credit(seed: int) -> int:
+        connection = await connect_as("service")
+        for n in range(20):
+            assert await connection.fetchval(pay, f"{seed}-{n}", shop.user_id) == "ok"
+        return 2000
+
+    async def correct() -> int:
+        connection = await connect_as("owner")
+        for _ in range(20):
+            await connection.execute("UPDATE accounts SET balance = balance + 1")
+        return 20
+
+    async def debit() -> int:
+        answers = [await shop.buy() for _ in range(10)]
+        assert {status for status, _ in answers} <= {200, 402}
+        return -250 * sum(status == 200 for status, _ in answers)
+
+    changes = await asyncio.gather(*map(credit, range(3)), correct(), *(debit() for _ in range(6)))
+    units = 1000 - await sql.fetchval("SELECT count(*) FROM purchases")
+    assert await left(sql) == (units, sum(changes))
+    assert await sql.fetchval("SELECT min(balance_after) FROM account_entries") >= 0
+
+
 async def second_with_the_last_money(connect_as: Connect, user_id: int, account_id: int) -> str:
     """The code of a purchase that comes while another, of another product, spends the money."""
     first, second = await connect_as("owner"), await connect_as("owner")
