@@ -16,6 +16,8 @@ from service import results
 from service.bodies import (
     MAX_BIGINT,
     OutsideId,
+    Quantity,
+    check_headers,
     decode,
     parse_custom,
     read_body,
@@ -53,7 +55,7 @@ class Purchase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     product_id: OutsideId
     account_id: BigId
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=2147483647)] = 1
+    quantity: Quantity = 1
 
 
 class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,6 +125,7 @@ async def receive_payment(request: web.Request) -> web.Response:
 
 async def _read_payment(request: web.Request) -> Payment:
     """The payment of a request whose signature holds, in either scheme; else a Refusal."""
+    check_headers(request)
     body = await read_bytes(request)
     settings = request.app[SETTINGS]
     if WEBHOOK_SIGNATURE in request.headers:

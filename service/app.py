@@ -11,13 +11,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import accounts, catalog, results, stock
+from service import accounts, catalog, results, stock, stores
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
+from service.idempotency import KEY_HEADER, answer_once
 from service.keys import DATABASE, SETTINGS, STORE_ID
 from service.logs import REQUEST_ID, Event
 from service.results import CODE, Refusal
-from service.routing import ANONYMOUS, CALLER, EVERYONE, OPERATORS, ROUTES, Caller, Routes
+from service.routing import ANONYMOUS, CALLER, EVERYONE, ROUTES, Caller, Route, Routes
 from service.settings import Settings
 
 HEALTH = "/health/"
@@ -87,7 +88,9 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
-        admit(request)
+        route = admit(request)
+        if route and route.takes_key and KEY_HEADER in request.headers:
+            return await answer_once(request, handler)
         return await handler(request)
     except Refusal as refusal:
         return results.respond(refusal.code, refusal.detail, **refusal.fields)
@@ -108,20 +111,21 @@ def identify(request: web.Request) -> Caller:
     return ANONYMOUS
 
 
-def admit(request: web.Request) -> None:
+def admit(request: web.Request) -> Route | None:
     """Let a route be called by its audience alone, and find the store that the call is about."""
     match = request.match_info
     route = request.app[ROUTES].get(match.handler)
     if route is None:  # there is no such path, or it has no such method
-        return
+        return None
     settings = request.app[SETTINGS]
     caller = request[CALLER] = identify(request)
-    is_open = route.audience is OPERATORS and settings.environment == "development"
+    is_open = route.is_open_in_development and settings.environment == "development"
     if caller.role not in route.audience and not is_open:
         raise Refusal("unauthorized", "Only health is open without credentials.")
     for name, value in match.items():
         check_text(name, value)
     request[STORE_ID] = match.get("store_id", settings.store)
+    return route
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
@@ -132,7 +136,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes, catalog.routes, accounts.routes):
+    for routes in (health, stock.routes, stores.routes, catalog.routes, accounts.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:

@@ -3,7 +3,7 @@
 from service.migrate import revert_script, run_script
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 # As in 0001: 1-64 visible characters without ":", which is kept for ids made here.
 UNSEEN = r"\u0001-\u0020\u007F-\u00A0\u1680\u2000-\u200F\u2028-\u202F\u205F-\u206F\u3000\uFEFF"

@@ -282,6 +282,22 @@ async def test_100_purchases_with_money_for_one_one_is_made(
     assert await sql.fetchval("SELECT count(*) FROM purchases") == 1
 
 
+async def test_a_purchase_with_a_key_is_made_once(open_shop: OpenShop, sql: Any) -> None:
+    shop = await open_shop(5, 1000)
+    shop.headers |= {"Idempotency-Key": "cart-1"}
+    answers = await asyncio.gather(*(shop.buy() for _ in range(10)))
+    codes = {(status, body.get("code", "ok")) for status, body in answers}
+    assert codes <= {(200, "ok"), (409, "request_in_progress")}
+    assert await shop.buy() == next(answer for answer in answers if answer[0] == 200)
+    assert (await shop.buy(quantity=2))[1]["code"] == "idempotency_key_reused"
+    assert await left(sql) == (4, 750)
+
+    shop.headers |= {"Idempotency-Key": "cart-2"}
+    assert (await shop.buy(quantity=5))[1]["code"] == "insufficient_stock"
+    await sql.execute("UPDATE stock SET on_hand = 5; UPDATE accounts SET balance = 1250")
+    assert (await shop.buy(quantity=5))[0] == 200
+
+
 async def test_credits_and_debits_of_one_account_at_once_add_up(
     open_shop: OpenShop, connect_as: Connect, sql: Any
 ) -> None:

@@ -590,7 +590,7 @@ SPOILED = [
     "ALTER TABLE stock DROP CONSTRAINT never_oversold",
     "ALTER TABLE stock ALTER on_hand DROP DEFAULT",
     "ALTER TABLE stock ALTER on_hand DROP NOT NULL",
-    "ALTER TABLE stock_movements ALTER actor TYPE varchar",
+    "ALTER TABLE stores ALTER name TYPE varchar",
     "ALTER TABLE stock SET (fillfactor = 100)",
     "ALTER TABLE stock ENABLE ROW LEVEL SECURITY",
     "ALTER SEQUENCE stock_movements_movement_id_seq CYCLE",
