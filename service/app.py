@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock, stores
+from service import accounts, catalog, results, stock, stores
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.idempotency import KEY_HEADER, answer_once
@@ -137,7 +137,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[stock.BATCHES] = stock.batch_coalescer(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes, stores.routes):
+    for routes in (health, stock.routes, stores.routes, catalog.routes, accounts.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:

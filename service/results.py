@@ -47,10 +47,33 @@ SQL_RESULTS = {
         "Not enough stock available.",
         "{quantity} of product {product_id} requested, {available} available.",
     ),
+    "insufficient_funds": Result(
+        402,
+        "Not enough money.",
+        "{total} minor units needed, account {account_id} has {balance}.",
+    ),
     "unknown_product": Result(404, "Unknown product.", "The store has no product {product_id}."),
     "unknown_store": Result(404, "Unknown store.", "There is no store {store_id}."),
     "unknown_reservation": Result(
         404, "Unknown reservation.", "The store has no reservation {reservation_id}."
+    ),
+    "unknown_account": Result(404, "Unknown account.", "The user has no account {account_id}."),
+    "unknown_user": Result(404, "Unknown user.", "The store has no user {user_id}."),
+    "already_created": Result(200, "Product was created before."),
+    "product_id_reused": Result(
+        409, "Product id is already used.", "Product {product_id} exists otherwise; change it."
+    ),
+    "already_paid": Result(200, "Payment was received before."),
+    "transaction_id_reused": Result(
+        409,
+        "Transaction id is already used.",
+        "Transaction {transaction_id} was of another user, bill or amount.",
+    ),
+    "bill_id_taken": Result(
+        409, "Bill belongs to another user.", "Bill {bill_id} is not user {user_id}'s."
+    ),
+    "balance_too_large": Result(
+        409, "Balance is too large.", "Bill {bill_id} cannot hold {amount} more."
     ),
     "several_lines": Result(
         409, "Reservation has several lines.", "Reservation {reservation_id} is no callback."
@@ -74,6 +97,7 @@ HTTP_RESULTS = {
     "bad_request": Result(400, "Bad request."),
     "malformed_json": Result(400, "Malformed JSON."),
     "unauthorized": Result(401, "Credentials required."),
+    "bad_signature": Result(401, "Signature is not valid.", "Nothing was written."),
     "not_found": Result(404, "Not found.", "There is nothing at this path."),
     "method_not_allowed": Result(405, "Method not allowed."),
     "request_timeout": Result(408, "Request took too long.", "The body did not arrive in time."),

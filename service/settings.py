@@ -1,5 +1,6 @@
 """Settings: every HOLDFAST_* environment variable, typed, in one place."""
 
+import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 PREFIX = "HOLDFAST_"
+SHORTEST_KEY = 24
+"""Bytes of a webhook's secret, by Standard Webhooks."""
 ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -40,6 +43,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest a hold with an expiry may live, extensions and all."""
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
+    payment_key: str = ""
+    """The key of the SHA-1 signature of payments; empty: none so signed are taken."""
+    webhook_secrets: str = ""
+    """whsec_… of Standard Webhooks, separated by spaces: the new and the old during rotation."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=12)] = 0.5
@@ -49,6 +56,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def owner_url(self) -> str:
         """The URL that migrations and the owner's commands use; empty: the embedded server."""
         return self.migration_url or self.database_url
+
+    @property
+    def webhook_keys(self) -> list[bytes]:
+        """The keys that webhook_secrets hold; ValueError where one is none."""
+        secrets = self.webhook_secrets.split()
+        if not all(secret.startswith("whsec_") for secret in secrets):
+            raise ValueError("a secret begins with whsec_")
+        keys = [base64.b64decode(secret[6:], validate=True) for secret in secrets]
+        if any(len(key) < SHORTEST_KEY for key in keys):
+            raise ValueError(f"a secret has at least {SHORTEST_KEY} bytes")
+        return keys
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -76,6 +94,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(
             f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"
         )
+    try:
+        _ = settings.webhook_keys
+    except ValueError as error:  # without the value: it is a secret
+        raise SettingsError(f"{PREFIX}WEBHOOK_SECRETS: {error}") from None
     return settings
 
 

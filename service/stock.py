@@ -63,7 +63,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Quantity
 
 
-class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """POST /reservations: hold all lines or none, for `ttl_seconds` or until resolved."""
 
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=100)]

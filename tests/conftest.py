@@ -22,6 +22,7 @@ from service.app import create_app
 from service.database import Database, connect
 from service.embedded import Postgres
 from service.protocol import Runner
+from service.routing import ANONYMOUS, Caller
 from service.settings import Settings
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
@@ -153,6 +154,18 @@ async def serve(
         return await aiohttp_client(RealServer(app))
 
     return start
+
+
+@pytest.fixture
+def signed_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """signed_in(17, "customer"): headers of a request by that user."""
+
+    def identify(request: web.Request) -> Caller:
+        role, _, user_id = request.headers.get("X-Test-Caller", "").partition(":")
+        return Caller(role, f"user:{user_id}", int(user_id)) if role else ANONYMOUS
+
+    monkeypatch.setattr("service.app.identify", identify)
+    return lambda user_id, role="customer": {"X-Test-Caller": f"{role}:{user_id}"}
 
 
 @pytest.fixture

@@ -36,6 +36,14 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION past_report'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION take_idempotency_key'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION keep_idempotent_answer'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION list_products'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION read_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION create_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION change_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION remove_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION buy_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION receive_payment'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION read_statement'),
 
             ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION expire_reservations'),
@@ -52,7 +60,11 @@ BEGIN
             ('holdfast_reader',  'SELECT',  'TABLE stock_movements'),
             ('holdfast_reader',  'SELECT',  'TABLE reservations'),
             ('holdfast_reader',  'SELECT',  'TABLE reservation_lines'),
+            ('holdfast_reader',  'SELECT',  'TABLE accounts'),
+            ('holdfast_reader',  'SELECT',  'TABLE account_entries'),
+            ('holdfast_reader',  'SELECT',  'TABLE purchases'),
             ('holdfast_reader',  'SELECT',  'TABLE stock_levels'),
+            ('holdfast_reader',  'SELECT',  'TABLE account_violations'),
             ('holdfast_reader',  'SELECT',  'TABLE invariant_violations')
         ) AS rights (role, privilege, object)
         WHERE role IN (SELECT rolname FROM pg_roles)

@@ -46,7 +46,9 @@ SELECT 'line_holds_as_its_reservation', store_id, format('%s/%s', reservation_id
 FROM reservations AS r JOIN reservation_lines AS l USING (store_id, reservation_id)
 WHERE l.held_until IS DISTINCT FROM
         CASE WHEN r.status = 'held' THEN COALESCE(r.expires_at, 'infinity') END
-    AND NOT (l.held_until IS NULL AND r.status = 'held' AND r.expires_at <= clock_timestamp());
+    AND NOT (l.held_until IS NULL AND r.status = 'held' AND r.expires_at <= clock_timestamp())
+UNION ALL
+SELECT invariant, store_id, subject, expected, found FROM account_violations;
 
 COMMENT ON VIEW invariant_violations IS
     'The proof that nothing is wrong: one row per broken invariant, no row means healthy.';

@@ -16,6 +16,16 @@ CREATE OR REPLACE TRIGGER append_only
 COMMENT ON TRIGGER append_only ON stock_movements IS
     'The ledger is only ever added to; its rows get their position when they are committed.';
 
+CREATE OR REPLACE TRIGGER append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON account_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER append_only ON account_entries IS 'The ledger is only ever added to.';
+
+CREATE OR REPLACE TRIGGER append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON purchases
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER append_only ON purchases IS 'What was bought is given back by another row.';
+
 CREATE OR REPLACE TRIGGER lines_never_change
     BEFORE UPDATE OF store_id, reservation_id, product_id, quantity ON reservation_lines
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

@@ -6,5 +6,5 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION tell_movements IS
-    'Say why the changes of on_hand that follow are made; nulls when the function is done, so '
-    'that a later statement of the transaction is not taken for its doing.';
+    'Say why the changes of on_hand and balances that follow are made; nulls when the function is '
+    'done, so that a later statement of the transaction is not taken for its doing.';

@@ -60,6 +60,18 @@ def test_production_needs_a_long_secret() -> None:
     assert read_settings(production | {"HOLDFAST_JWT_SECRET": "x" * 32}).environment == "production"
 
 
+@pytest.mark.parametrize(
+    "secrets", ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_bm90IGVub3VnaA==", "whsec_?"]
+)
+def test_a_wrong_webhook_secret_is_named_and_not_told(secrets: str) -> None:
+    good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    assert len(read_settings({"HOLDFAST_WEBHOOK_SECRETS": f"{good}  {good}"}).webhook_keys) == 2
+    with pytest.raises(SettingsError, match="HOLDFAST_WEBHOOK_SECRETS") as caught:
+        read_settings({"HOLDFAST_WEBHOOK_SECRETS": f"{good} {secrets}"})
+    assert "bm90" not in str(caught.value)
+    assert "MfKQ" not in str(caught.value)
+
+
 def test_a_slip_of_the_pen_is_found() -> None:
     assert unknown_settings({"HOLDFAST_PROT": "1", "HOLDFAST_PORT": "1", "PATH": ""}) == [
         "HOLDFAST_PROT"

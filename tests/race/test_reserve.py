@@ -148,6 +148,14 @@ async def test_baskets_in_opposite_order_over_the_api_are_all_served(
     assert await sql.fetchval(deadlocks) == 0
 
 
+async def until_waiting(first: Any, second: Any) -> None:
+    """Wait, looking through one connection, until another waits for a lock."""
+    is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
+    async with asyncio.timeout(5):
+        while not await first.fetchval(is_waiting, second.get_server_pid()):
+            await asyncio.sleep(0.01)
+
+
 async def second_of_two(connect_as: Connect) -> str:
     """The code that a caller gets who comes while another has not committed the last unit."""
     first, second = await connect_as("owner"), await connect_as("owner")
@@ -155,10 +163,7 @@ async def second_of_two(connect_as: Connect) -> str:
     await transaction.start()
     assert await reserve(first, ("1", [("a", 1)])) == ["ok"]
     waiting = asyncio.create_task(reserve(second, ("2", [("a", 1)])))
-    is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
-    async with asyncio.timeout(5):
-        while not await first.fetchval(is_waiting, second.get_server_pid()):
-            await asyncio.sleep(0.01)
+    await until_waiting(first, second)
     await transaction.commit()
     return (await waiting)[0]
 

@@ -95,6 +95,16 @@ async def test_only_the_unknown_products_are_listed(api: Api, stocked: Stocked) 
     assert [line["product_id"] for line in body["lines"]] == ["nope"]
 
 
+async def test_a_repeated_key_is_malformed_also_where_another_is_left_out(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"7": 5})
+    body = '{"lines": [{"product_id": "7", "quantity": 1}], "ttl_seconds": 5, "ttl_seconds": 6}'
+    response = await api.post(URL, data=body, headers={"Content-Type": "application/json"})
+    assert (response.status, (await response.json())["code"]) == (400, "malformed_json")
+    assert await sql.fetchval("SELECT count(*) FROM reservations") == 0
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

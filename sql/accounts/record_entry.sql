@@ -1,0 +1,31 @@
+CREATE OR REPLACE FUNCTION record_entry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_reason text := COALESCE(NULLIF(current_setting('holdfast.reason', true), ''), 'adjustment');
+    v_reference text := NULLIF(current_setting('holdfast.reference', true), '');
+BEGIN
+    -- OLD is null on INSERT.
+    INSERT INTO account_entries (
+        store_id, account_id, amount, balance_after, reason, transaction_id, reference, actor
+    ) VALUES (
+        NEW.store_id, NEW.account_id, NEW.balance - COALESCE(OLD.balance, 0), NEW.balance,
+        v_reason, CASE WHEN v_reason = 'payment' THEN v_reference END,
+        CASE WHEN v_reason <> 'payment' THEN v_reference END,
+        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
+    );
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION record_entry IS
+    'Trigger: write the ledger row of every change of a balance, whoever makes it. A function '
+    'says why through tell_movements(), of a payment its transaction_id; where nobody does, it is '
+    'an adjustment. The actor is the setting holdfast.actor, else the session''s login.';
+
+CREATE OR REPLACE TRIGGER record_first_entry AFTER INSERT ON accounts
+    FOR EACH ROW WHEN (NEW.balance <> 0) EXECUTE FUNCTION record_entry();
+COMMENT ON TRIGGER record_first_entry ON accounts IS 'The ledger starts with the first money.';
+
+CREATE OR REPLACE TRIGGER record_entry AFTER UPDATE OF balance ON accounts
+    FOR EACH ROW WHEN (OLD.balance <> NEW.balance) EXECUTE FUNCTION record_entry();
+COMMENT ON TRIGGER record_entry ON accounts IS
+    'No trigger on DELETE: an account with a history cannot be deleted.';

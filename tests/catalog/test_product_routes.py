@@ -1,0 +1,306 @@
+"""Products over HTTP: what the public sees, what admins may change."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.conftest import Api, Connect
+from tests.race.test_reserve import until_waiting
+
+Stocked = Callable[..., Awaitable[None]]
+SignedIn = Callable[..., dict[str, str]]
+
+PRODUCTS = "/api/v1/products"
+MILK = {"product_id": "milk", "name": "Oat milk", "price": 250, "is_active": True}
+
+
+@pytest.fixture
+def admin(signed_in: SignedIn) -> dict[str, str]:
+    return signed_in(1, "admin")
+
+
+async def ids(api: Api, query: str = "", **headers: Any) -> list[str]:
+    body = await (await api.get(PRODUCTS + query, **headers)).json()
+    return [product["product_id"] for product in body["products"]]
+
+
+async def code(response: Any) -> tuple[int, str]:
+    return response.status, (await response.json()).get("code", "ok")
+
+
+async def test_a_created_product_is_offered_with_nothing_available(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({})
+    response = await api.post(PRODUCTS, json=MILK, headers=admin)
+    assert response.status == 201
+    assert await response.json() == MILK | {"available": 0}
+    public = await api.get(f"{PRODUCTS}/milk")
+    assert (public.status, await public.json()) == (200, MILK | {"available": 0})
+
+
+async def test_creating_again_replays_and_otherwise_is_refused(
+    api: Api, admin: dict[str, str], stocked: Stocked, sql: Any
+) -> None:
+    await stocked({})
+    first = await api.post(PRODUCTS, json=MILK, headers=admin)
+    again = await api.post(PRODUCTS, json=MILK, headers=admin)
+    assert (first.status, again.status) == (201, 200)
+    assert await first.read() == await again.read()
+    for change in ({"name": "Milk"}, {"price": 251}, {"is_active": False}):
+        response = await api.post(PRODUCTS, json=MILK | change, headers=admin)
+        assert await code(response) == (409, "product_id_reused")
+    assert await sql.fetchval("SELECT array_agg(price) FROM products") == [250]
+
+
+async def test_twins_create_one_product(
+    api: Api, admin: dict[str, str], stocked: Stocked, sql: Any
+) -> None:
+    await stocked({})
+    answers = await asyncio.gather(
+        *(api.post(PRODUCTS, json=MILK, headers=admin) for _ in range(15))
+    )
+    assert Counter(answer.status for answer in answers) == {201: 1, 200: 14}
+    assert await sql.fetchval("SELECT count(*) FROM stock") == 1
+
+
+async def test_a_changed_product_has_its_new_name_and_price(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({"7": 5})
+    body = {"name": "Soap", "price": 9223372036854775807}
+    for _ in range(2):
+        response = await api.put(f"{PRODUCTS}/7", json=body, headers=admin)
+        assert response.status == 200
+        assert await response.json() == body | {
+            "product_id": "7",
+            "is_active": True,
+            "available": 5,
+        }
+
+
+async def test_available_is_what_the_next_can_have(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"7": 5})
+    await sql.fetch("SELECT * FROM reserve_stock('main', '1', '7', 2)")
+    await sql.fetch("SELECT * FROM reserve_stock('main', '2', '7', 2, NULL, '1 microsecond')")
+    assert (await (await api.get(f"{PRODUCTS}/7")).json())["available"] == 3
+
+
+async def test_a_product_without_history_is_removed(
+    api: Api, admin: dict[str, str], stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"7": 0})
+    response = await api.delete(f"{PRODUCTS}/7", headers=admin)
+    assert (response.status, await response.json()) == (
+        200,
+        {"product_id": "7", "is_removed": True},
+    )
+    assert await sql.fetchval("SELECT count(*) FROM products") == 0
+    response = await api.delete(f"{PRODUCTS}/7", headers=admin)
+    assert await code(response) == (404, "unknown_product")
+
+
+HISTORIES = {
+    "stocked": "UPDATE stock SET on_hand = 1",
+    "emptied again": "UPDATE stock SET on_hand = 1; UPDATE stock SET on_hand = 0",
+    "held": "UPDATE stock SET on_hand = 1; SELECT reserve_stock('main', '1', '7', 1)",
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
+async def test_a_product_with_a_history_is_only_offered_no_more(
+    api: Api, admin: dict[str, str], stocked: Stocked, sql: Any, history: str
+) -> None:
+    await stocked({"7": 0})
+    await sql.execute(history)
+    for _ in range(2):
+        response = await api.delete(f"{PRODUCTS}/7", headers=admin)
+        assert response.status == 200
+        assert await response.json() == {"product_id": "7", "is_removed": False}
+    assert await code(await api.get(f"{PRODUCTS}/7")) == (404, "unknown_product")
+    assert await ids(api) == []
+    assert await ids(api, headers=admin) == ["7"]
+    found = await (await api.get(f"{PRODUCTS}/7", headers=admin)).json()
+    assert found["is_active"] is False
+
+    body = {"name": "Back", "price": 1, "is_active": True}
+    assert (await api.put(f"{PRODUCTS}/7", json=body, headers=admin)).status == 200
+    assert await ids(api) == ["7"]
+
+
+async def second_after_removal(connect_as: Connect) -> str:
+    """The code of a reservation that comes while the product is being removed."""
+    first, second = await connect_as("owner"), await connect_as("owner")
+    transaction = first.transaction()
+    await transaction.start()
+    removal = await first.fetchrow("SELECT * FROM remove_product('main', '7', NULL)")
+    assert removal["result_code"] == "ok"
+    reserve = "SELECT result_code FROM reserve_stock('main', '1', '7', 1)"
+    waiting = asyncio.create_task(second.fetchval(reserve))
+    await until_waiting(first, second)
+    await transaction.commit()
+    return str(await waiting)
+
+
+async def test_who_reserves_while_it_is_removed_waits_and_is_told(
+    connect_as: Connect, stocked: Stocked
+) -> None:
+    await stocked({"7": 0})
+    assert await second_after_removal(connect_as) == "unknown_product"
+
+
+async def removed_while_stocked(connect_as: Connect) -> str:
+    """What is answered to a removal that comes while the first units arrive."""
+    first, second = await connect_as("owner"), await connect_as("owner")
+    transaction = first.transaction()
+    await transaction.start()
+    await first.execute("UPDATE stock SET on_hand = 1")
+    remove = "SELECT document FROM remove_product('main', '7', NULL)"
+    waiting = asyncio.create_task(second.fetchval(remove))
+    await until_waiting(first, second)
+    await transaction.commit()
+    return str(await waiting)
+
+
+async def test_who_removes_while_it_is_stocked_waits_and_keeps_it(
+    connect_as: Connect, stocked: Stocked
+) -> None:
+    await stocked({"7": 0})
+    assert '"is_removed": false' in await removed_while_stocked(connect_as)
+
+
+async def test_without_the_lock_a_product_just_stocked_would_be_taken_for_unused(
+    connect_as: Connect, stocked: Stocked, sql: Any
+) -> None:
+    """Shows that the race above is real: then only the ledger's foreign key stops it."""
+    await stocked({"7": 0})
+    await sql.execute(
+        "CREATE OR REPLACE FUNCTION lock_stock(p_store_id text, p_product_ids text[])"
+        " RETURNS void LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS 'BEGIN END'"
+    )
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await removed_while_stocked(connect_as)
+
+
+async def test_lists_are_paged_and_searched(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked(dict.fromkeys(["a1", "a2", "B1", "b2"], 0))
+    await sql.execute("UPDATE products SET name = 'Large 100%_x' WHERE product_id = 'a2'")
+    assert await ids(api) == ["B1", "a1", "a2", "b2"]
+    page = await (await api.get(f"{PRODUCTS}?limit=2")).json()
+    assert page["next"] == "a1"
+    page = await (await api.get(f"{PRODUCTS}?limit=2&after={page['next']}")).json()
+    assert [product["product_id"] for product in page["products"]] == ["a2", "b2"]
+    last = await (await api.get(f"{PRODUCTS}?limit=2&after=b2")).json()
+    assert last == {"products": [], "next": None}
+    assert await ids(api, "?q=LARGE") == ["a2"]
+    assert await ids(api, "?q=%25_") == ["a2"]
+    assert await ids(api, "?q=b") == ["B1", "b2"]
+    assert await ids(api, "?q=PRODUCT&after=a1") == ["b2"]
+    assert await ids(api, "?q=none") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "", MILK),
+        ("PUT", "/7", {"name": "", "price": 0}),
+        ("DELETE", "/7", None),
+    ],
+)
+@pytest.mark.parametrize("role", ["", "service", "customer", "staff"])
+async def test_only_admins_write(
+    api: Api,
+    signed_in: SignedIn,
+    stocked: Stocked,
+    sql: Any,
+    method: str,
+    path: str,
+    body: Any,
+    role: str,
+) -> None:
+    await stocked({"7": 0})
+    headers = signed_in(1, role) if role else {}
+    response = await api.request(method, PRODUCTS + path, json=body, headers=headers)
+    assert response.status in (401, 403)
+    assert await sql.fetchval("SELECT array_agg(name) FROM products") == ["Product 7"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"price": -1}, "price"),
+        ({"price": 1.5}, "price"),
+        ({"price": "1"}, "price"),
+        ({"price": True}, "price"),
+        ({"price": 9223372036854775808}, "price"),
+        ({"product_id": "a:b"}, "product_id"),
+        ({"product_id": ""}, "product_id"),
+        ({"product_id": "a\n"}, "product_id"),
+        ({"product_id": 7}, "product_id"),
+        ({"name": "x" * 1001}, "name"),
+        ({"name": "nul\0"}, ""),
+        ({"is_active": "yes"}, "is_active"),
+        ({"color": "red"}, "color"),
+    ],
+)
+async def test_wrong_fields_are_422(
+    api: Api, admin: dict[str, str], sql: Any, stocked: Stocked, body: dict[str, Any], field: str
+) -> None:
+    await stocked({})
+    response = await api.post(PRODUCTS, json=MILK | body, headers=admin)
+    assert await code(response) == (422, "invalid_body")
+    assert [error["field"] for error in (await response.json())["errors"]] == [field]
+    assert await sql.fetchval("SELECT count(*) FROM products") == 0
+
+
+async def test_a_repeated_key_is_malformed(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({"7": 0})
+    for body in ('{"name": "a", "price": 1, "price": 1}', '{"name": "", "name": "", "price": 1}'):
+        headers = admin | {"Content-Type": "application/json"}
+        response = await api.put(f"{PRODUCTS}/7", data=body, headers=headers)
+        assert await code(response) == (400, "malformed_json")
+
+
+@pytest.mark.parametrize("path", ["?limit=0", "?limit=1001", "?limit=x", "?q=%00", "?page=1"])
+async def test_a_wrong_query_is_422(api: Api, path: str) -> None:
+    assert await code(await api.get(PRODUCTS + path)) == (422, "invalid_body")
+
+
+async def test_unknown_stores_and_products_are_404(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({})
+    change = {"name": "", "price": 0}
+    nowhere = "/api/v1/stores/nowhere/products"
+    for base, path, expected in (
+        (PRODUCTS, "/7", "unknown_product"),
+        (nowhere, "/7", "unknown_store"),
+    ):
+        for method, body in (("GET", None), ("PUT", change), ("DELETE", None)):
+            response = await api.request(method, base + path, json=body, headers=admin)
+            assert await code(response) == (404, expected)
+    assert await code(await api.get(nowhere)) == (404, "unknown_store")
+    response = await api.post(nowhere, json=MILK, headers=admin)
+    assert await code(response) == (404, "unknown_store")
+
+
+async def test_the_functions_refuse_nonsense_themselves(sql: Any, stocked: Stocked) -> None:
+    await stocked({"7": 0})
+    for arguments in (
+        "NULL, 'n', 1, true",
+        "'8', NULL, 1, true",
+        "'8', 'n', NULL, true",
+        "'8', 'n', 1, NULL",
+        "'8', 'n', -1, true",
+    ):
+        call = f"SELECT result_code FROM create_product('main', {arguments}, NULL)"
+        assert await sql.fetchval(call) == "invalid_request"
+    for arguments in ("NULL, 1, true", "'n', NULL, true", "'n', 1, NULL", "'n', -1, true"):
+        call = f"SELECT result_code FROM change_product('main', '7', {arguments}, NULL)"
+        assert await sql.fetchval(call) == "invalid_request"
