@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock
+from service import feed, results, stock
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
@@ -61,7 +61,8 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = given if _request_id.fullmatch(given) else secrets.token_hex(8)
     REQUEST_ID.set(request_id)
     response = await _answer(request, handler)
-    response.headers["X-Request-ID"] = request_id
+    if not response.prepared:  # else its headers are sent, and perhaps all of it
+        response.headers["X-Request-ID"] = request_id
     if request.app[DRAINING].is_set():
         response.force_close()
     is_quiet = response.status == 200 and request.path.startswith(HEALTH)
@@ -127,14 +128,20 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
+    app[feed.HUB] = feed.Hub(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes):
+    for routes in (health, stock.routes, feed.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:
                 app.router.add_route(route.method, prefix + route.path, route.handler)
+    app.on_shutdown.append(_say_goodbye)
     app.on_cleanup.append(_close)
     return app
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    await app[feed.HUB].close()
 
 
 async def _close(app: web.Application) -> None:

@@ -11,6 +11,7 @@ PREFIX = "HOLDFAST_"
 ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Origins = Annotated[str, msgspec.Meta(pattern=r"^\s*(https?://[^\s/]+(\s+|\Z))*\Z")]
 StoreId = Annotated[str, msgspec.Meta(pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z")]
 
 
@@ -36,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The store that routes without a store_id mean."""
     max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
     """The longest a hold with an expiry may live, extensions and all."""
+    cors_origins: Origins = ""
+    """Sites whose pages may open the feed, `https://shop.example`, separated by spaces."""
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
     log_format: Literal["text", "json"] = "text"
