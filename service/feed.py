@@ -184,7 +184,11 @@ class _Watcher:
 
     def leave(self) -> None:
         """Not even the goodbye may wait for ever in a buffer that nobody empties."""
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
 
 
 class _Watched:
