@@ -17,7 +17,6 @@ import pytest
 from aiohttp import WSMsgType
 
 from service import feed
-from tests.conftest import Api
 from tests.faults.proxy import Link, link_to
 from tests.faults.test_link import kill_backends
 from tests.feed.conftest import FEED, ServeFeed, Watch, told, told_until
@@ -139,9 +138,9 @@ async def test_a_listener_that_is_refused_again_and_again_does_not_run_hot(
 class SlowReader:
     """A client that reads when it is told to, with a small buffer."""
 
-    def __init__(self, api: Api, mode: str) -> None:
+    def __init__(self, host: str, port: int | None, mode: str) -> None:
         self._path = f"{FEED}main?mode={mode}"
-        self._address = api.host, api.port
+        self._address = host, port
 
     async def connect(self) -> None:
         self.reader: asyncio.StreamReader | None = None
@@ -191,7 +190,7 @@ async def behind(
     monkeypatch.setattr(feed, "FOLD_SECONDS", 0.05)
     await stocked(MANY)
     api = await serve_feed(patience=1.5)
-    slow = SlowReader(api, request.param)
+    slow = SlowReader(api.host, api.port, request.param)
     await slow.connect()
     quick = await api.ws_connect(FEED + "main", params={"mode": "changes"}, max_msg_size=0)
     await told(quick)
@@ -254,7 +253,7 @@ async def test_a_client_that_vanishes_is_forgotten(
 ) -> None:
     await stocked({"1": 1})
     api = await serve_feed(heartbeat=0.1)
-    slow = SlowReader(api, "report")
+    slow = SlowReader(api.host, api.port, "report")
     await slow.connect()
     await listens(sql)
     slow.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\1\0\0\0\0\0\0\0")
