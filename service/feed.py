@@ -98,6 +98,7 @@ routes = Routes(API)
 async def watch_store(request: web.Request) -> web.StreamResponse:
     """The store's report, and again whenever its stock changes; `mode=changes`: what changed."""
     _check_origin(request)
+    _check_protocols(request)
     query = read_query(request, FeedQuery)
     socket = web.WebSocketResponse(
         timeout=CLOSE_SECONDS,
@@ -138,6 +139,13 @@ def _check_origin(request: web.Request) -> None:
     is_own = origin.partition("://")[2] == request.host.lower()
     if origin and origin not in allowed and not is_own:
         raise Refusal("forbidden_origin", origin=origin)
+
+
+def _check_protocols(request: web.Request) -> None:
+    """Refuse who offers others than ours: aiohttp would log them, and a token is one of them."""
+    offered = request.headers.get("Sec-WebSocket-Protocol")
+    if offered is not None and PROTOCOL not in map(str.strip, offered.split(",")):
+        raise Refusal("bad_request", f"The subprotocol to offer is {PROTOCOL}.")
 
 
 class _Watcher:

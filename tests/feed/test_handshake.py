@@ -47,6 +47,8 @@ async def closed(socket: Socket) -> int | None:
         ("main", {"Connection": "keep-alive"}, 400, "bad_request"),
         ("main", {"Sec-WebSocket-Version": "12"}, 400, "bad_request"),
         ("main", {"Sec-WebSocket-Key": "short"}, 400, "bad_request"),
+        ("main", {"Sec-WebSocket-Protocol": "chat, bearer.x"}, 400, "bad_request"),
+        ("main", {"Sec-WebSocket-Protocol": ""}, 400, "bad_request"),
         ("main", {"Origin": "https://evil.example"}, 403, "forbidden_origin"),
         ("main", {"Origin": "null"}, 403, "forbidden_origin"),
         ("main", {"Origin": "http://["}, 403, "forbidden_origin"),
@@ -90,13 +92,18 @@ async def test_pages_of_our_own_and_of_allowed_sites_may_watch(
             await api.ws_connect(FEED + "main", origin=origin)
 
 
-async def test_a_token_travels_as_a_subprotocol_and_is_not_sent_back(
-    api: Api, stocked: Stocked
+async def test_a_token_travels_as_a_subprotocol_and_is_neither_sent_back_nor_logged(
+    api: Api, stocked: Stocked, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stocked({"1": 5})
+    caplog.set_level(logging.INFO)
     socket = await api.ws_connect(FEED + "main", protocols=("bearer.abc", "holdfast"))
     assert socket.protocol == "holdfast"
     assert await told(socket) == {"1": (5, 0, 5)}
+    with pytest.raises(WSServerHandshakeError, match="400"):
+        await api.ws_connect(FEED + "main", protocols=("bearer.abc",))
+    await socket.close()
+    assert not [record for record in caplog.records if "abc" in str(vars(record))]
 
 
 @pytest.mark.parametrize(
