@@ -285,8 +285,6 @@ class Hub:
         if store is None:
             store = self._stores[store_id] = _Watched(store_id)
             self._start(self._follow(store))
-            if self._listening is None:
-                self._listening = self._start(self._listen())
         store.users += 1
         try:
             await asyncio.shield(store.loaded)
@@ -326,8 +324,13 @@ class Hub:
         """Run it apart from the request that happened to be the first to need it."""
         task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("A task of the feed failed", exc_info=error)
 
     async def _follow(self, store: _Watched) -> None:
         """Load a store, then tell its watchers what changes, at most once in FOLD_SECONDS."""
@@ -337,6 +340,8 @@ class Hub:
             store.loaded.set_exception(error)
             return
         store.loaded.set_result(None)
+        if self._listening is None:
+            self._listening = self._start(self._listen())
         while store.users:
             if not store.behind:
                 await store.woken.wait()

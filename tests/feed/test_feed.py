@@ -9,6 +9,7 @@ from aiohttp import WSMsgType
 
 from tests.conftest import Api, Connect
 from tests.feed.conftest import FEED, ServeFeed, Socket, Watch, told, told_until
+from tests.feed.test_handshake import HANDSHAKE
 from tests.server.conftest import becomes
 from tests.stock.test_reserve_routes import callback
 
@@ -206,6 +207,7 @@ async def test_what_nobody_watches_is_forgotten(
 ) -> None:
     await stocked({"1": 5})
     api = await serve_feed(heartbeat=0.1)
+    assert (await api.get(FEED + "nowhere", headers=HANDSHAKE)).status == 404
     assert await sql.fetchval(LISTENERS) == 0
     for on_hand in (6, 7):
         async with api.ws_connect(FEED + "main") as socket:
