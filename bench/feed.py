@@ -56,11 +56,11 @@ function request()
         '","quantity":1,"timestamp":"2026-11-21T10:00:00Z"}'
     return wrk.format("POST", "/api/v1/reserve", {["Content-Type"]="application/json"}, body)
 end
-local failed = 0
 function done(summary, latency)
-    io.write(string.format('{"rate": %%.1f, "p50_ms": %%.2f, "p99_ms": %%.2f, "failed": %%d}',
+    local form = '{"rate": %%.1f, "p50_ms": %%.2f, "p99_ms": %%.2f, "refused": %%d, "late": %%d}'
+    io.write(string.format(form,
         summary.requests / summary.duration * 1e6, latency:percentile(50) / 1000,
-        latency:percentile(99) / 1000, summary.errors.status + summary.errors.timeout
+        latency:percentile(99) / 1000, summary.errors.status, summary.errors.timeout
         + summary.errors.read + summary.errors.connect))
 end
 """
@@ -215,7 +215,7 @@ async def service(dsn: str, processes: int, log: Path) -> AsyncIterator[tuple[st
 
 
 async def reserve(host: str, port: int, run: int, seconds: int, script: Path) -> dict[str, float]:
-    """Reservations with wrk: {"rate", "p50_ms", "p99_ms", "failed"}."""
+    """Reservations with wrk: {"rate", "p50_ms", "p99_ms", "refused", "late"}."""
     await asyncio.to_thread(script.write_text, LUA % {"run": run, "items": ITEMS})
     process = await asyncio.create_subprocess_exec(
         *("wrk", "-t2", "-c64", f"-d{seconds}s", "-s", str(script), f"http://{host}:{port}"),
@@ -243,7 +243,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
     rates: dict[str, list[float]] = {"without": [], "with": []}
     latencies: dict[str, list[float]] = {"without": [], "with": []}
     told: dict[str, list[float]] = {"quiet": [], "busy": []}
-    failed = 0.0
+    troubles = {"refused": 0.0, "late": 0.0}
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: S103 - PostgreSQL may run as another user
         options = {} if arguments.durable else {"fsync": "off"}
@@ -270,7 +270,8 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
                     for name, seen in (("without", alone), ("with", crowded)):
                         rates[name].append(seen["rate"])
                         latencies[name].append(seen["p99_ms"])
-                        failed += seen["failed"]
+                        for trouble in troubles:
+                            troubles[trouble] += seen[trouble]
             await owner.close()
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
@@ -287,7 +288,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "rate": rates,
         "p99_ms": latencies,
         "ratio": round(medians["with"] / medians["without"], 3),
-        "failed": failed,
+        **troubles,
     }
 
 

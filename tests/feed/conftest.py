@@ -1,10 +1,12 @@
 """Sockets of the feed, and what they are told."""
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import pytest
 from aiohttp import ClientWebSocketResponse
+from aiohttp.test_utils import get_port_socket
 
 from service.app import create_app
 from service.database import Database
@@ -33,6 +35,13 @@ async def watch(api: Api) -> Watch:
     return connect
 
 
+def small_socket(*where: Any) -> socket.socket:
+    """A listener whose connections have small buffers: what is not read soon waits in us."""
+    listener = get_port_socket(*where)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return listener
+
+
 @pytest.fixture
 async def serve_feed(dsn: str, aiohttp_client: Callable[..., Awaitable[Api]]) -> ServeFeed:
     """serve_feed(heartbeat=0.2): a client of the application, its hub in a greater hurry."""
@@ -41,7 +50,7 @@ async def serve_feed(dsn: str, aiohttp_client: Callable[..., Awaitable[Api]]) ->
         app = create_app(Settings(), Database(database_url))
         app[HUB] = Hub(Database(database_url), **patience)
         app.on_cleanup.append(lambda app: app[HUB]._database.close())
-        return await aiohttp_client(RealServer(app))
+        return await aiohttp_client(RealServer(app, socket_factory=small_socket))
 
     return serve
 

@@ -178,7 +178,7 @@ class SlowReader:
 
 
 # A report that fills every buffer on the way: what is not read waits in our process.
-MANY = {f"{'item' * 15}{number:04}": 1 for number in range(1, 9001)}
+MANY = {f"{'item' * 15}{number:04}": 1 for number in range(1, 601)}
 SET_ALL = "UPDATE stock SET on_hand = $1 WHERE product_id = ANY ($2)"
 
 

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from bench.feed import PROBE, raise_file_limit, watching
-from tests.feed.test_faults import MANY, SlowReader
+from tests.feed.test_faults import SlowReader
 from tests.feed.test_feed import LISTENERS
 from tests.server.conftest import Start, becomes, open_files
 
 Stocked = Callable[..., Awaitable[None]]
 
 SOCKETS = 2000
+# A report of more than a megabyte.
+MANY = {f"{'item' * 15}{number:04}": 1 for number in range(1, 9001)}
 ITEM = next(iter(MANY))
 
 
