@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import accounts, catalog, results, stock, stores
+from service import accounts, catalog, feed, results, stock, stores
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.idempotency import KEY_HEADER, answer_once
@@ -66,7 +66,8 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
         request_id = f"{_process}{next(_numbers):08x}"
     REQUEST_ID.set(request_id)
     response = await _answer(request, handler)
-    response.headers["X-Request-ID"] = request_id
+    if not response.prepared:  # else its headers are sent, and perhaps all of it
+        response.headers["X-Request-ID"] = request_id
     if request.app[DRAINING].is_set():
         response.force_close()
     is_quiet = response.status == 200 and request.path.startswith(HEALTH)
@@ -136,14 +137,21 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[stock.BATCHES] = stock.batch_coalescer(database)
+    app[feed.HUB] = feed.Hub(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes, stores.routes, catalog.routes, accounts.routes):
+    domains = (stock, stores, feed, catalog, accounts)
+    for routes in (health, *(domain.routes for domain in domains)):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:
                 app.router.add_route(route.method, prefix + route.path, route.handler)
+    app.on_shutdown.append(_say_goodbye)
     app.on_cleanup.append(_close)
     return app
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    await app[feed.HUB].close()
 
 
 async def _close(app: web.Application) -> None:

@@ -98,6 +98,9 @@ HTTP_RESULTS = {
     "malformed_json": Result(400, "Malformed JSON."),
     "unauthorized": Result(401, "Credentials required."),
     "bad_signature": Result(401, "Signature is not valid.", "Nothing was written."),
+    "forbidden_origin": Result(
+        403, "Origin not allowed.", "Pages of {origin} are not in HOLDFAST_CORS_ORIGINS."
+    ),
     "not_found": Result(404, "Not found.", "There is nothing at this path."),
     "method_not_allowed": Result(405, "Method not allowed."),
     "request_timeout": Result(408, "Request took too long.", "The body did not arrive in time."),

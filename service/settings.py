@@ -14,6 +14,7 @@ SHORTEST_KEY = 24
 ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Origins = Annotated[str, msgspec.Meta(pattern=r"^\s*(https?://[^\s/]+(\s+|\Z))*\Z")]
 StoreId = Annotated[str, msgspec.Meta(pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z")]
 
 
@@ -41,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Further stores to create at start, separated by spaces."""
     max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
     """The longest a hold with an expiry may live, extensions and all."""
+    cors_origins: Origins = ""
+    """Sites whose pages may open the feed, `https://shop.example`, separated by spaces."""
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
     payment_key: str = ""

@@ -36,6 +36,8 @@ def test_values_are_typed() -> None:
         ("HOLDFAST_STORE", "a:b"),
         ("HOLDFAST_STORE", "a b"),
         ("HOLDFAST_STORE", "x" * 65),
+        ("HOLDFAST_CORS_ORIGINS", "shop.example"),
+        ("HOLDFAST_CORS_ORIGINS", "https://shop.example/"),
         ("HOLDFAST_ENVIRONMENT", "prod"),
         ("HOLDFAST_LOG_FORMAT", "xml"),
         ("HOLDFAST_LOG_LEVEL", "loud"),
@@ -84,3 +86,8 @@ def test_the_example_names_every_setting_with_its_default() -> None:
     assert unknown_settings(example) == []
     assert set(example) == {f"HOLDFAST_{name.upper()}" for name in Settings.__struct_fields__}
     assert read_settings(example) == Settings()
+
+
+def test_origins_are_sites_separated_by_spaces() -> None:
+    origins = "https://a.example http://localhost:3000"
+    assert read_settings({"HOLDFAST_CORS_ORIGINS": origins}).cors_origins == origins
