@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock
+from service import reports, results, stock
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
@@ -127,8 +127,9 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
+    app[reports.WRITING] = asyncio.Semaphore(reports.AT_ONCE)
     app[ROUTES] = {}
-    for routes in (health, stock.routes):
+    for routes in (health, stock.routes, reports.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:

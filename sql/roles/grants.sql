@@ -34,6 +34,15 @@ BEGIN
             ('holdfast_worker',  'EXECUTE', 'FUNCTION expire_reservations'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION store_items'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION store_report'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION find_work'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION take_messages'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION finish_message'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION split_message'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION retry_message'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION bury_message'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION clean_outbox'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION set_schedule'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION claim_schedule'),
 
             ('holdfast_reader',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),
@@ -43,6 +52,8 @@ BEGIN
             ('holdfast_reader',  'SELECT',  'TABLE stock_movements'),
             ('holdfast_reader',  'SELECT',  'TABLE reservations'),
             ('holdfast_reader',  'SELECT',  'TABLE reservation_lines'),
+            ('holdfast_reader',  'SELECT',  'TABLE schedules'),
+            ('holdfast_reader',  'SELECT',  'TABLE dead_letters'),
             ('holdfast_reader',  'SELECT',  'TABLE stock_levels'),
             ('holdfast_reader',  'SELECT',  'TABLE invariant_violations')
         ) AS rights (role, privilege, object)
