@@ -7,8 +7,8 @@ file as they come. A thread writes them, so that other requests are answered mea
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote
@@ -115,16 +115,14 @@ async def reading(dsn: str, role: str, store_id: str, time_zone: str) -> AsyncIt
 
 async def write_workbook(report: Report) -> IO[bytes]:
     """The report as an .xlsx file without a name, which goes when it is closed."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
-        file = tempfile.TemporaryFile()
-        try:
-            workbook = await asyncio.to_thread(_Workbook, file, folder, report)
-            async for items in report.batches:
-                await asyncio.to_thread(workbook.add, items)
-            await asyncio.to_thread(workbook.finish)
-        except BaseException:
-            file.close()
-            raise
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder, ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile())
+        workbook = await asyncio.to_thread(_Workbook, file, folder, report)
+        async for items in report.batches:
+            await asyncio.to_thread(workbook.add, items)
+        await asyncio.to_thread(workbook.finish)
+        file.seek(0)
+        stack.pop_all()
     return file
 
 

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
     """The longest a hold with an expiry may live, extensions and all."""
     worker: Literal["inside", "none"] = "inside"
-    """Whether `serve` runs the worker, too; none: it runs elsewhere, as `python -m service worker`."""
+    """Whether `serve` runs the worker, too; none: `python -m service worker` runs elsewhere."""
     report_time: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d\Z")] = "21:00"
     """When the daily report is sent, hours and minutes in time_zone."""
     time_zone: str = "UTC"
