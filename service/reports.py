@@ -107,7 +107,7 @@ async def reading(dsn: str, role: str, store_id: str, time_zone: str) -> AsyncIt
                 yield Report(store_id, taken_at, time_zone, _batches(cursor, rows))
         finally:
             await connection.close(timeout=1)
-    except asyncpg.QueryCanceledError as error:
+    except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError) as error:
         raise Refusal("database_busy") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Refusal("database_unavailable", f"The report was not read: {error}") from error

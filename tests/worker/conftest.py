@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.delivery.telegram import Telegram as Telegram  # takes seconds, before any test
 from service.settings import Settings
 from service.worker import run_worker
 from tests.server.conftest import start as start
