@@ -131,9 +131,10 @@ async def run_worker(settings: Settings, arguments: argparse.Namespace) -> None:
     """worker: by itself, or as the child of `serve`, whose end is ours."""
     stop = server.stop_on_signals()
     async with service_url(settings) as dsn:
-        if arguments.child:
-            await server.stop_with_parent(stop)
+        orphaned = await server.stop_with_parent(stop) if arguments.child else None
         await worker.run_worker(settings, dsn, stop)
+    if orphaned:
+        orphaned.cancel()
 
 
 async def run_migrate(settings: Settings, arguments: argparse.Namespace) -> None:

@@ -289,7 +289,10 @@ def stop_on_signals() -> asyncio.Event:
 
 
 async def stop_with_parent(stop: asyncio.Event) -> asyncio.Task[bytes]:
-    """Have `stop` set when our parent, who keeps our standard input open, is gone."""
+    """Have `stop` set when our parent, who keeps our standard input open, is gone.
+
+    The task that waits for it is to be kept: nobody else does.
+    """
     parent = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)

@@ -104,8 +104,8 @@ class Telegram:
         return self._settings.time_zone
 
     def _told(self, error: Exception) -> str:
-        """What an error says, without the token, which is a part of every URL."""
-        return str(error).replace(self._settings.telegram_bot_token, "TOKEN")
+        """What an error says, on one line, without the token, which is a part of every URL."""
+        return " ".join(str(error).split()).replace(self._settings.telegram_bot_token, "TOKEN")
 
     async def close(self) -> None:
         """Close the bot's connections."""

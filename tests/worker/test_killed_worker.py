@@ -26,7 +26,7 @@ async def kill(worker: Service) -> None:
 
 
 async def kill_after_take(
-    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any
+    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any, dsn: str
 ) -> None:
     """Taken, and nothing sent: nobody accepts at the address that it sends to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -38,7 +38,7 @@ async def kill_after_take(
 
 
 async def kill_during_send(
-    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any
+    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any, dsn: str
 ) -> None:
     """Sent, and not answered yet."""
     telegram.may_answer.clear()
@@ -49,7 +49,7 @@ async def kill_during_send(
 
 
 async def kill_before_finish(
-    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any
+    start: Start, settings: dict[str, str], telegram: BotApi, sql: Any, dsn: str
 ) -> None:
     """Delivered, and not written down: somebody holds the row that says so."""
     telegram.may_answer.clear()
@@ -60,11 +60,13 @@ async def kill_before_finish(
         telegram.may_answer.set()
         await becomes(lambda: sql.fetchval(SOMEBODY_WAITS))
         await kill(worker)
-        # The server sees that it is gone only when it next writes to it.
-        await sql.execute(
+        # Its session sees that nobody is there only once the lock is free.
+        admin = await asyncpg.connect(dsn)
+        await admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE cardinality(pg_blocking_pids(pid)) > 0"
         )
+        await admin.close()
 
 
 @pytest.mark.parametrize("kill_at", [kill_after_take, kill_during_send, kill_before_finish])
@@ -85,7 +87,7 @@ async def test_every_committed_message_is_sent_and_none_that_was_rolled_back(
     await other.execute(
         'SELECT emit_message(\'main\', \'telegram\', \'{"kind": "text", "text": "never"}\')'
     )
-    await kill_at(start, settings, telegram, sql)
+    await kill_at(start, settings, telegram, sql, dsn)
     await transaction.rollback()
     await other.close()
     assert await sql.fetchval("SELECT count(*) FROM outbox WHERE delivered_at IS NULL") == 3
