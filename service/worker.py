@@ -25,7 +25,7 @@ from service.settings import Settings
 FIND_WORK = text(
     "SELECT * FROM find_work(CAST(:channels AS text[]), :schedule, :cron, :time_zone, :keep)"
 )
-EXPIRE_RESERVATIONS = text("SELECT * FROM expire_reservations(:store_id)")
+EXPIRE_RESERVATIONS = text("SELECT * FROM expire_reservations(:store_id, :limit)")
 TAKE_MESSAGES = text("SELECT * FROM take_messages(:store_id, :channel, :limit, :lease)")
 FINISH_MESSAGE = text("SELECT * FROM finish_message(:store_id, :message_id, :attempt)")
 SPLIT_MESSAGE = text(
@@ -33,7 +33,7 @@ SPLIT_MESSAGE = text(
 )
 RETRY_MESSAGE = text("SELECT * FROM retry_message(:store_id, :message_id, :attempt, :error, :wait)")
 BURY_MESSAGE = text("SELECT * FROM bury_message(:store_id, :message_id, :attempt, :error)")
-CLEAN_OUTBOX = text("SELECT * FROM clean_outbox(:store_id, :keep)")
+CLEAN_OUTBOX = text("SELECT * FROM clean_outbox(:store_id, :keep, :limit)")
 SET_SCHEDULE = text(
     "SELECT * FROM set_schedule(:store_id, :name, :cron, :time_zone, :channel,"
     " CAST(:payload AS jsonb), :due_at)"
@@ -48,6 +48,8 @@ LEASE = timedelta(seconds=120)
 """Longer than a delivery, and what it takes to say how it went."""
 FINISH_SECONDS = 15.0
 """For what is under way when the worker is stopped."""
+ROWS_AT_ONCE = 1000
+"""How many rows one call writes down or forgets, so that it is short."""
 KEEP = timedelta(days=30)
 """How long delivered messages are kept."""
 
@@ -96,6 +98,9 @@ class Worker:
             try:
                 await self._start_jobs()
             except Refusal:  # the database has said why in the log
+                pause = PAUSE_SECONDS
+            except Exception:
+                logger.exception("The worker cannot look for work")
                 pause = PAUSE_SECONDS
             try:
                 async with asyncio.timeout(pause):
@@ -239,13 +244,20 @@ class Worker:
     async def _each(
         self, store_ids: Sequence[str], statement: TextClause, **parameters: Any
     ) -> bool:
-        """Call a function for each store; one whose rows others hold is left for the next time."""
+        """Call a function for each store; one whose rows others hold is left for the next time.
+
+        True if some store may have more than one call does.
+        """
+        is_more = False
         for store_id in store_ids:
             try:
-                await self._database.call(statement, store_id=store_id, **parameters)
+                row = await self._database.call(
+                    statement, store_id=store_id, limit=ROWS_AT_ONCE, **parameters
+                )
+                is_more |= row[1] == ROWS_AT_ONCE
             except Refusal as refusal:
                 logger.warning("Store %s is left for later: %s", store_id, refusal.code)
-        return False
+        return is_more
 
     async def _fire(self, due: Sequence[tuple[str, datetime]]) -> bool:
         """Set the schedule of stores that have none, and claim those that are due."""
@@ -270,7 +282,7 @@ class Worker:
                     max(schedule.due_at, before_today(self._time_zone, now)),
                 ),
             )
-        return True
+        return False
 
 
 def next_due(cron: str, time_zone: str, after: datetime) -> datetime:

@@ -40,6 +40,14 @@ def test_values_are_typed() -> None:
         ("HOLDFAST_LOG_FORMAT", "xml"),
         ("HOLDFAST_LOG_LEVEL", "loud"),
         ("HOLDFAST_SHUTDOWN_DELAY", "soon"),
+        ("HOLDFAST_WORKER", "outside"),
+        ("HOLDFAST_REPORT_TIME", "24:00"),
+        ("HOLDFAST_REPORT_TIME", "9:00"),
+        ("HOLDFAST_TIME_ZONE", "Mars/Olympus"),
+        ("HOLDFAST_TIME_ZONE", "../UTC"),
+        ("HOLDFAST_TELEGRAM_BOT_TOKEN", "token"),
+        ("HOLDFAST_TELEGRAM_CHAT_ID", "somebody"),
+        ("HOLDFAST_TELEGRAM_API_URL", "api.telegram.org"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
@@ -58,6 +66,13 @@ def test_production_needs_a_long_secret() -> None:
         with pytest.raises(SettingsError, match="HOLDFAST_JWT_SECRET"):
             read_settings(production | {"HOLDFAST_JWT_SECRET": secret})
     assert read_settings(production | {"HOLDFAST_JWT_SECRET": "x" * 32}).environment == "production"
+
+
+def test_a_bot_needs_somebody_to_write_to() -> None:
+    token = {"HOLDFAST_TELEGRAM_BOT_TOKEN": "4711:secret"}
+    with pytest.raises(SettingsError, match="HOLDFAST_TELEGRAM_CHAT_ID"):
+        read_settings(token)
+    assert read_settings(token | {"HOLDFAST_TELEGRAM_CHAT_ID": "-100"}).telegram_chat_id == "-100"
 
 
 def test_a_slip_of_the_pen_is_found() -> None:

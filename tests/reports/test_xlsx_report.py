@@ -28,7 +28,9 @@ async def sheet(api: Api, store_id: str = "main") -> Any:
     async with api.get(url(store_id)) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == XLSX
-        book = openpyxl.load_workbook(io.BytesIO(await response.read()))
+        content = await response.read()
+        assert response.headers["Content-Length"] == str(len(content))
+        book = openpyxl.load_workbook(io.BytesIO(content))
     assert len(book.worksheets) == 1
     return book.active
 
