@@ -25,7 +25,9 @@ from service.settings import Settings
 FIND_WORK = text(
     "SELECT * FROM find_work(CAST(:channels AS text[]), :schedule, :cron, :time_zone, :keep)"
 )
-EXPIRE_RESERVATIONS = text("SELECT * FROM expire_reservations(:store_id, :limit)")
+EXPIRE_RESERVATIONS = text(
+    "SELECT result_code, expired_count AS done FROM expire_reservations(:store_id, :limit)"
+)
 TAKE_MESSAGES = text("SELECT * FROM take_messages(:store_id, :channel, :limit, :lease)")
 FINISH_MESSAGE = text("SELECT * FROM finish_message(:store_id, :message_id, :attempt)")
 SPLIT_MESSAGE = text(
@@ -33,7 +35,9 @@ SPLIT_MESSAGE = text(
 )
 RETRY_MESSAGE = text("SELECT * FROM retry_message(:store_id, :message_id, :attempt, :error, :wait)")
 BURY_MESSAGE = text("SELECT * FROM bury_message(:store_id, :message_id, :attempt, :error)")
-CLEAN_OUTBOX = text("SELECT * FROM clean_outbox(:store_id, :keep, :limit)")
+CLEAN_OUTBOX = text(
+    "SELECT result_code, deleted_count AS done FROM clean_outbox(:store_id, :keep, :limit)"
+)
 SET_SCHEDULE = text(
     "SELECT * FROM set_schedule(:store_id, :name, :cron, :time_zone, :channel,"
     " CAST(:payload AS jsonb), :due_at)"
@@ -231,7 +235,9 @@ class Worker:
                 except Refusal:
                     await asyncio.sleep(PAUSE_SECONDS)
         if is_error(row.result_code):
-            logger.warning("A delivery came too late", extra={"fields": ids | {"code": row[0]}})
+            logger.warning(
+                "A delivery came too late", extra={"fields": ids | {"code": row.result_code}}
+            )
 
     async def _expire(self, store_ids: Sequence[str]) -> bool:
         """Write down that holds have lapsed, so that all who watch the stock hear of it."""
@@ -254,7 +260,7 @@ class Worker:
                 row = await self._database.call(
                     statement, store_id=store_id, limit=ROWS_AT_ONCE, **parameters
                 )
-                is_more |= row[1] == ROWS_AT_ONCE
+                is_more |= row.done == ROWS_AT_ONCE
             except Refusal as refusal:
                 logger.warning("Store %s is left for later: %s", store_id, refusal.code)
         return is_more
