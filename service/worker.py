@@ -71,7 +71,7 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
         logger.info("No daily report is sent: HOLDFAST_TELEGRAM_BOT_TOKEN is not set")
     logger.info("The worker works")
     try:
-        await Worker(settings, database, channels).run(stop)
+        await Worker(settings, database, channels, stop).run()
     finally:
         for channel in channels:
             await channel.close()
@@ -91,12 +91,11 @@ class Worker:
         self._paused_until: dict[str, float] = {}
         self._look = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look and work until `stop` is set; then finish what is under way, if it is soon."""
-        self._stop = stop
-        stopped = asyncio.create_task(stop.wait())
+    async def run(self) -> None:
+        """Look and work until told to stop; then finish what is under way, if it is soon."""
+        stopped = asyncio.create_task(self._stop.wait())
         stopped.add_done_callback(lambda _: self._look.set())
-        while not stop.is_set():
+        while not self._stop.is_set():
             self._look.clear()
             pause = POLL_SECONDS
             try:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -204,6 +205,7 @@ async def test_a_hundred_thousand_items_cost_little_memory_and_block_nobody(
     api: Api, stocked: Stocked, sql: Any
 ) -> None:
     await stocked({"7": 10**6})
+    await sql.execute("SET statement_timeout = 0")
     await sql.execute(
         "INSERT INTO products (store_id, product_id, name)"
         " SELECT 'main', 'item-' || n, 'The name of item ' || n FROM generate_series(1, 99999) AS n"
@@ -235,9 +237,8 @@ async def test_a_hundred_thousand_items_cost_little_memory_and_block_nobody(
         await asyncio.sleep(0.02)
     await downloading
     grown = (most - before) / 2**20
-    book = openpyxl.load_workbook(io.BytesIO(bytes(content)), read_only=True)
-    count = sum(1 for _ in book.worksheets[0].iter_rows(min_row=4, max_col=1))
-    assert count == 100_001
+    rows = ZipFile(io.BytesIO(content)).read("xl/worksheets/sheet1.xml").count(b"<row ")
+    assert rows == 3 + 100_000 + 1
     assert grown < 50
     assert answered > 10
     assert slowest < 2
