@@ -81,8 +81,14 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 class Worker:
     """What is under way, by name of the job, and which jobs wait a little."""
 
-    def __init__(self, settings: Settings, database: Database, channels: Sequence[Channel]) -> None:
-        self._database = database
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        channels: Sequence[Channel],
+        stop: asyncio.Event,
+    ) -> None:
+        self._database, self._stop = database, stop
         self._channels = {channel.name: channel for channel in channels}
         hour, minute = settings.report_time.split(":")
         self._cron = f"{int(minute)} {int(hour)} * * *"
