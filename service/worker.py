@@ -110,7 +110,7 @@ class Worker:
                 pause = PAUSE_SECONDS
             except Exception:
                 logger.exception("The worker cannot look for work")
-                pause = PAUSE_SECONDS
+                pause = 10 * PAUSE_SECONDS  # somebody has to mend it, such as a missing right
             try:
                 async with asyncio.timeout(pause):
                     await self._look.wait()

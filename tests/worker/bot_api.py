@@ -34,6 +34,7 @@ FLOOD = failure(429, "Too Many Requests: retry after 2", retry_after=2)
 BLOCKED = failure(403, "Forbidden: bot was blocked by the user")
 NO_CHAT = failure(400, "Bad Request: chat not found")
 BROKEN = failure(502, "Bad Gateway")
+NONSENSE: Answer = (200, {"hello": "there"})
 
 
 class BotApi:

@@ -1,6 +1,5 @@
 """kill -9 of the worker at each step of a delivery, FAULTS 36: sent at least once, never undone."""
 
-import asyncio
 import signal
 import socket
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from tests.server.conftest import Service, Start, becomes
 from tests.worker.bot_api import BotApi
-from tests.worker.conftest import Emit
+from tests.worker.conftest import Emit, Run
 
 LEASES_RUN_OUT = "UPDATE outbox SET due_at = clock_timestamp() WHERE delivered_at IS NULL"
 TAKEN = "SELECT count(*) > 0 FROM outbox WHERE attempts = 1"
@@ -72,6 +71,7 @@ async def kill_before_finish(
 @pytest.mark.parametrize("kill_at", [kill_after_take, kill_during_send, kill_before_finish])
 async def test_every_committed_message_is_sent_and_none_that_was_rolled_back(
     start: Start,
+    working: Run,
     telegram: BotApi,
     bot: dict[str, str],
     emit: Emit,
@@ -93,9 +93,7 @@ async def test_every_committed_message_is_sent_and_none_that_was_rolled_back(
     assert await sql.fetchval("SELECT count(*) FROM outbox WHERE delivered_at IS NULL") == 3
 
     await sql.execute(LEASES_RUN_OUT)
-    worker = await start("worker", **settings)
-    await becomes(lambda: sql.fetchval(ALL_DELIVERED), seconds=30)
-    await asyncio.sleep(0.1)
-    assert await worker.stop() == 0
+    async with working(**bot):
+        await becomes(lambda: sql.fetchval(ALL_DELIVERED))
     assert set(telegram.texts) == set(COMMITTED)
     assert len(telegram.texts) == 3 + (kill_at is not kill_after_take)

@@ -16,7 +16,7 @@ from service.settings import ROOT
 from tests.conftest import Connect
 from tests.faults.proxy import link_to
 from tests.server.conftest import Start, becomes
-from tests.worker.bot_api import BLOCKED, BROKEN, CHAT, FLOOD, NO_CHAT, BotApi
+from tests.worker.bot_api import BLOCKED, BROKEN, CHAT, FLOOD, NO_CHAT, NONSENSE, BotApi
 from tests.worker.conftest import Emit, Run
 
 Stocked = Callable[..., Awaitable[None]]
@@ -100,6 +100,18 @@ async def test_an_error_of_the_other_side_is_tried_again_and_tells_no_token(
         await becomes(lambda: sql.fetchval("SELECT last_error FROM outbox WHERE attempts = 1"
                                            " AND delivered_at IS NULL"))  # fmt: skip
     assert await sql.fetchval("SELECT count(*) FROM outbox WHERE last_error ~ '1:other'") == 0
+
+
+async def test_an_answer_that_makes_no_sense_is_a_failure_like_others(
+    telegram: BotApi, bot: Bot, working: Run, emit: Emit, sql: Any
+) -> None:
+    telegram.answers = [NONSENSE]
+    async with working(**bot):
+        await emit("first", "second")
+        await telegram.gets(2)
+        await becomes(lambda: sql.fetchval("SELECT count(delivered_at) = 1 FROM outbox"))
+    assert await sql.fetchval("SELECT last_error IS NOT NULL FROM outbox WHERE attempts = 1"
+                              " AND delivered_at IS NULL AND dead_at IS NULL")  # fmt: skip
 
 
 async def test_a_payload_nobody_understands_is_a_dead_letter(
