@@ -282,7 +282,7 @@ class Worker:
                 due_at=next_due(self._cron, self._time_zone, now),
                 **REPORT,
             )
-            await self._database.call(
+            claim = await self._database.call(
                 CLAIM_SCHEDULE,
                 store_id=store_id,
                 name=DAILY_REPORT,
@@ -293,6 +293,8 @@ class Worker:
                     max(schedule.due_at, before_today(self._time_zone, now)),
                 ),
             )
+            fields = {"store_id": store_id, "due_at": schedule.due_at, "code": claim.result_code}
+            logger.info("The daily report was looked at", extra={"fields": fields})
         return False
 
 
