@@ -1,4 +1,4 @@
-"""Commands: python -m service serve | migrate | check | psql | import-stock."""
+"""Commands: python -m service serve | worker | migrate | check | psql | import-stock | …"""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ import asyncpg
 import uvloop
 from sqlalchemy.exc import DBAPIError
 
-from service import embedded, migrate, server, stock_import
+from service import delivery, embedded, migrate, reports, results, server, stock_import, worker
 from service.database import SEARCH_PATH, connect
 from service.logs import set_up_logs
 from service.settings import Settings, SettingsError, read_settings, unknown_settings
@@ -33,7 +33,7 @@ def main() -> int:
     arguments = parser().parse_args()
     try:
         settings = read_settings()
-        is_service = arguments.run is run_serve
+        is_service = arguments.run in (run_serve, run_worker)
         # What a command prints is for the next program; what it logs is for its user.
         set_up_logs(
             settings.log_format,
@@ -43,6 +43,10 @@ def main() -> int:
         for name in unknown_settings():
             logger.warning("%s is no setting of Holdfast", name)
         return int(uvloop.run(arguments.run(settings, arguments)) or 0)
+    except results.Refusal as refusal:
+        said = results.error_body(refusal.code, refusal.detail, **refusal.fields)
+        print(f"holdfast: {said['detail'] or said['message']}", file=sys.stderr)
+        return WRONG_USE
     except (*OURS, OSError, asyncpg.PostgresError, DBAPIError) as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return WRONG_USE
@@ -62,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the whole service until SIGTERM")
     serve.add_argument("--demo", action="store_true", help="load a small stock into an empty store")
     serve.set_defaults(run=run_serve)
+
+    works = "deliver messages, fire schedules and write lapsed holds down, until SIGTERM"
+    work = commands.add_parser("worker", help=works, description=works)
+    work.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    work.set_defaults(run=run_worker)
 
     newest = "bring the database to the newest schema"
     upgrade = commands.add_parser("migrate", help=newest, description=newest)
@@ -87,6 +96,26 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--store", help="default: HOLDFAST_STORE")
     load.add_argument("--add", action="store_true", help="add to what is on hand, not replace it")
     load.set_defaults(run=run_import_stock)
+
+    report = commands.add_parser(
+        "report",
+        help="print what a store has, send it, or save it as a workbook",
+        description="Without an option the report is printed as text.",
+    )
+    report.add_argument("--store", help="default: HOLDFAST_STORE")
+    way = report.add_mutually_exclusive_group()
+    way.add_argument("--send", action="store_true", help="to HOLDFAST_TELEGRAM_CHAT_ID, now")
+    way.add_argument("--output", type=Path, metavar="FILE.xlsx", help="save a workbook")
+    report.set_defaults(run=run_report)
+
+    outbox = commands.add_parser("outbox", help="messages that were given up: list, revive")
+    actions = outbox.add_subparsers(required=True, metavar="ACTION")
+    dead = actions.add_parser("list", help="print the dead letters of all stores")
+    dead.set_defaults(run=run_outbox_list)
+    revive = actions.add_parser("revive", help="have dead letters of a store tried again")
+    revive.add_argument("--store", help="default: HOLDFAST_STORE")
+    revive.add_argument("messages", nargs="+", type=int, metavar="MESSAGE_ID")
+    revive.set_defaults(run=run_outbox_revive)
     return top
 
 
@@ -96,6 +125,16 @@ async def run_serve(settings: Settings, arguments: argparse.Namespace) -> None:
         await server.serve_child(settings)
     else:
         await server.serve(settings, demo=arguments.demo)
+
+
+async def run_worker(settings: Settings, arguments: argparse.Namespace) -> None:
+    """worker: by itself, or as the child of `serve`, whose end is ours."""
+    stop = server.stop_on_signals()
+    async with service_url(settings) as dsn:
+        orphaned = await server.stop_with_parent(stop) if arguments.child else None
+        await worker.run_worker(settings, dsn, stop)
+    if orphaned:
+        orphaned.cancel()
 
 
 async def run_migrate(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -143,6 +182,75 @@ async def run_import_stock(settings: Settings, arguments: argparse.Namespace) ->
         return await stock_import.import_file(
             dsn, arguments.store or settings.store, arguments.file, add=arguments.add
         )
+
+
+async def run_report(settings: Settings, arguments: argparse.Namespace) -> int:
+    """report: as text on standard output, to the Telegram chat, or into a file."""
+    store_id = arguments.store or settings.store
+    async with service_url(settings) as dsn:
+        if arguments.send:
+            return await send_report(settings, dsn, store_id)
+        opened = reports.reading(dsn, "holdfast_worker", store_id, settings.time_zone)
+        async with opened as report:
+            if not arguments.output:
+                async for line in reports.lines(report):
+                    print(line)
+                return 0
+            file = await reports.write_workbook(report)
+        with file, arguments.output.open("wb") as output:
+            await asyncio.to_thread(shutil.copyfileobj, file, output)
+    return 0
+
+
+async def send_report(settings: Settings, dsn: str, store_id: str) -> int:
+    """Send a store's report past the outbox, so that its sender sees what becomes of it."""
+    if not settings.telegram_bot_token:
+        raise SettingsError("HOLDFAST_TELEGRAM_BOT_TOKEN is not set: there is no bot to send it")
+    from service.delivery.telegram import Telegram  # takes seconds to import
+
+    telegram = Telegram(settings, dsn)
+    try:
+        await telegram.send_report(store_id)
+    except (delivery.Undeliverable, delivery.Postponed, ConnectionError) as error:
+        print(f"Not sent, or not all of it: {error}", file=sys.stderr)
+        return 1
+    finally:
+        await telegram.close()
+    return 0
+
+
+async def run_outbox_list(settings: Settings, arguments: argparse.Namespace) -> None:
+    """outbox list: one line per dead letter."""
+    async with owner_url(settings) as dsn:
+        connection = await connect(dsn, "holdfast_reader", seconds=None)
+        rows = await connection.fetch("SELECT * FROM dead_letters ORDER BY store_id, message_id")
+        await connection.close()
+    for row in rows:
+        print("  ".join(f"{name}={value}" for name, value in row.items()))
+    print(f"{len(rows)} dead letters" if rows else "No dead letters.")
+
+
+async def run_outbox_revive(settings: Settings, arguments: argparse.Namespace) -> int:
+    """outbox revive: each message for itself; 1 if one is no dead letter."""
+    store_id, status = arguments.store or settings.store, 0
+    async with owner_url(settings) as dsn:
+        connection = await connect(dsn, migrate.OWNER)
+        for message_id in arguments.messages:
+            code = await connection.fetchval("SELECT revive_message($1, $2)", store_id, message_id)
+            print(f"{store_id} {message_id}: {code}")
+            status |= results.is_error(code)
+        await connection.close()
+    return status
+
+
+@asynccontextmanager
+async def service_url(settings: Settings) -> AsyncIterator[str]:
+    """The service's own URL, which need not be the owner's."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    async with owner_url(settings) as dsn:
+        yield dsn
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import accounts, catalog, feed, results, stock, stores
+from service import accounts, catalog, feed, reports, results, stock, stores
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.idempotency import KEY_HEADER, answer_once
@@ -138,8 +138,9 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[stock.BATCHES] = stock.batch_coalescer(database)
     app[feed.HUB] = feed.Hub(database)
+    app[reports.WRITING] = asyncio.Semaphore(reports.AT_ONCE)
     app[ROUTES] = {}
-    domains = (stock, stores, feed, catalog, accounts)
+    domains = (stock, stores, reports, feed, catalog, accounts)
     for routes in (health, *(domain.routes for domain in domains)):
         for route in routes:
             app[ROUTES][route.handler] = route

@@ -88,6 +88,13 @@ SQL_RESULTS = {
         "Idempotency key is already used.",
         "The same Idempotency-Key came with another path or body before.",
     ),
+    "already_delivered": Result(200, "Message was delivered before."),
+    "already_fired": Result(200, "Schedule has fired before."),
+    "unknown_message": Result(404, "Unknown message.", "The store has no message {message_id}."),
+    "unknown_schedule": Result(404, "Unknown schedule.", "The store has no schedule {name}."),
+    "lease_lost": Result(409, "Lease is lost.", "Another worker has taken the message since."),
+    "not_dead": Result(409, "Message is no dead letter.", "It is waiting, or was delivered."),
+    "not_due": Result(409, "Schedule is not due.", "It fires later, by the database's clock."),
     "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
     "invalid_request": Result(422, "Invalid request.", "A value is missing or out of range."),
 }

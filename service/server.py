@@ -3,6 +3,8 @@
 One process serves by itself. With several, the parent opens one socket per child on the same port
 (SO_REUSEPORT: the kernel spreads connections, and a child that dies loses none that were not its
 own), starts a child again when it dies, and stops them together.
+
+The worker is one more child: what it imports and does costs no API process memory or time.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -133,14 +135,17 @@ async def _serve(settings: Settings, demo: bool) -> None:
         stack.push_async_callback(_cancel, prepared)
         if not settings.database_url:
             await prepared
+        worker = asyncio.create_task(_keep_worker(settings, dsn, prepared))
+        stack.push_async_callback(_cancel, worker)
         if len(listeners) == 1:
             await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
         else:
-            children = [asyncio.create_task(_keep_child(each, dsn)) for each in listeners]
+            children = [asyncio.create_task(_keep_api(each, dsn)) for each in listeners]
             stack.push_async_callback(_cancel, *children)
             # Before them, or connections would queue up on sockets that nobody accepts from.
             for listener in listeners:
                 stack.callback(listener.close)
+        stack.callback(worker.cancel)  # it finishes while they do
         announce(settings, port)
         await asyncio.Event().wait()
 
@@ -149,39 +154,49 @@ async def serve_child(settings: Settings) -> None:
     """One API process of several, on the socket its parent opened; ends with its parent."""
     stop = stop_on_signals()
     listener = socket.socket(fileno=int(os.environ[LISTEN_FD]))
-    loop = asyncio.get_running_loop()
-    parent = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)
-    orphaned = asyncio.create_task(parent.read())
-    orphaned.add_done_callback(lambda _: stop.set())
+    orphaned = await stop_with_parent(stop)
     async with running_app(settings, settings.database_url, listener):
         logger.info("API process %d serves", os.getpid())
         await stop.wait()
+    orphaned.cancel()
 
 
-async def _keep_child(listener: socket.socket, dsn: str) -> None:
-    """Run an API process on a socket, again whenever it dies, until cancelled."""
-    environment = os.environ | {
-        LISTEN_FD: str(listener.fileno()),
-        "HOLDFAST_DATABASE_URL": dsn,
-    }
+async def _keep_api(listener: socket.socket, dsn: str) -> None:
+    """Keep an API process running on a socket."""
+    fd = listener.fileno()
+    settings = {LISTEN_FD: str(fd), "HOLDFAST_DATABASE_URL": dsn}
+    await _keep_child("An API process", ["serve"], settings, [fd])
+
+
+async def _keep_worker(settings: Settings, dsn: str, prepared: asyncio.Task[None]) -> None:
+    """Keep the worker running, once the database is prepared, unless it runs elsewhere."""
+    if settings.worker == "inside":
+        await asyncio.wait({prepared})
+        await _keep_child("The worker", ["worker", "--child"], {"HOLDFAST_DATABASE_URL": dsn})
+
+
+async def _keep_child(
+    name: str, arguments: Sequence[str], settings: Mapping[str, str], fds: Sequence[int] = ()
+) -> None:
+    """Run a command of ours, again whenever it dies, until cancelled."""
     while True:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service", "serve",
-            env=environment, stdin=asyncio.subprocess.PIPE,
-            pass_fds=[listener.fileno()], start_new_session=True,
+            *(sys.executable, "-m", "service", *arguments),
+            env=os.environ | settings, stdin=asyncio.subprocess.PIPE,
+            pass_fds=fds, start_new_session=True,
         )  # fmt: skip
         try:
             status = await child.wait()
         except asyncio.CancelledError:
-            child.terminate()
+            with suppress(ProcessLookupError):
+                child.terminate()
             try:
                 async with asyncio.timeout(FINISH_SECONDS + 5):
                     await child.wait()
             except TimeoutError:
                 child.kill()
             raise
-        logger.error("An API process ended with status %s; starting another", status)
+        logger.error("%s ended with status %s; starting another", name, status)
         await asyncio.sleep(0.5)
 
 
@@ -274,7 +289,21 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
+async def stop_with_parent(stop: asyncio.Event) -> asyncio.Task[bytes]:
+    """Have `stop` set when our parent, who keeps our standard input open, is gone.
+
+    The task that waits for it is to be kept: nobody else does.
+    """
+    parent = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(parent), sys.stdin)
+    orphaned = asyncio.create_task(parent.read())
+    orphaned.add_done_callback(lambda _: stop.set())
+    return orphaned
+
+
 async def _cancel(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
-        task.cancel()
+        if not task.cancelling():  # a second time would break off its farewell
+            task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

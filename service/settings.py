@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -44,6 +45,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest a hold with an expiry may live, extensions and all."""
     cors_origins: Origins = ""
     """Sites whose pages may open the feed, `https://shop.example`, separated by spaces."""
+    worker: Literal["inside", "none"] = "inside"
+    """Whether `serve` runs the worker, too; none: `python -m service worker` runs elsewhere."""
+    report_time: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d\Z")] = "21:00"
+    """When the daily report is sent, hours and minutes in time_zone."""
+    time_zone: str = "UTC"
+    """IANA name of the zone that report_time and the dates of reports are in."""
+    telegram_bot_token: Annotated[str, msgspec.Meta(pattern=r"^(\d+:[!-~]+)?\Z")] = ""
+    """Of the bot that sends reports; empty: none are sent."""
+    telegram_chat_id: Annotated[str, msgspec.Meta(pattern=r"^(-?\d+|@\w+)?\Z")] = ""
+    """The one chat that reports go to: a number, or a public channel's @name."""
+    telegram_api_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z")] = (
+        "https://api.telegram.org"
+    )
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
     payment_key: str = ""
@@ -93,6 +107,14 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     for url in (settings.database_url, settings.migration_url):
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise SettingsError(f"a database URL must start with postgresql://, not {url[:12]!r}")
+    try:
+        ZoneInfo(settings.time_zone)
+    except (KeyError, ValueError, OSError):
+        raise SettingsError(
+            f"{PREFIX}TIME_ZONE={settings.time_zone!r}: no time zone of that name, such as UTC"
+        ) from None
+    if settings.telegram_bot_token and not settings.telegram_chat_id:
+        raise SettingsError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs {PREFIX}TELEGRAM_CHAT_ID, too")
     if settings.environment == "production" and len(settings.jwt_secret.encode()) < 32:
         raise SettingsError(
             f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"

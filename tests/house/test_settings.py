@@ -42,6 +42,14 @@ def test_values_are_typed() -> None:
         ("HOLDFAST_LOG_FORMAT", "xml"),
         ("HOLDFAST_LOG_LEVEL", "loud"),
         ("HOLDFAST_SHUTDOWN_DELAY", "soon"),
+        ("HOLDFAST_WORKER", "outside"),
+        ("HOLDFAST_REPORT_TIME", "24:00"),
+        ("HOLDFAST_REPORT_TIME", "9:00"),
+        ("HOLDFAST_TIME_ZONE", "Mars/Olympus"),
+        ("HOLDFAST_TIME_ZONE", "../UTC"),
+        ("HOLDFAST_TELEGRAM_BOT_TOKEN", "token"),
+        ("HOLDFAST_TELEGRAM_CHAT_ID", "somebody"),
+        ("HOLDFAST_TELEGRAM_API_URL", "api.telegram.org"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
@@ -72,6 +80,13 @@ def test_a_wrong_webhook_secret_is_named_and_not_told(secrets: str) -> None:
         read_settings({"HOLDFAST_WEBHOOK_SECRETS": f"{good} {secrets}"})
     assert "bm90" not in str(caught.value)
     assert "MfKQ" not in str(caught.value)
+
+
+def test_a_bot_needs_somebody_to_write_to() -> None:
+    token = {"HOLDFAST_TELEGRAM_BOT_TOKEN": "4711:secret"}
+    with pytest.raises(SettingsError, match="HOLDFAST_TELEGRAM_CHAT_ID"):
+        read_settings(token)
+    assert read_settings(token | {"HOLDFAST_TELEGRAM_CHAT_ID": "-100"}).telegram_chat_id == "-100"
 
 
 def test_a_slip_of_the_pen_is_found() -> None:

@@ -1,0 +1,112 @@
+"""Telegram: the daily report of a store, as text and as a workbook, to the one chat.
+
+A report is first put into parts, messages of their own, so that one that fails does not repeat
+the others. aiogram takes seconds and many megabytes to import: only who sends imports this.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.exceptions import (
+    AiogramError,
+    TelegramBadRequest,
+    TelegramEntityTooLarge,
+    TelegramForbiddenError,
+    TelegramMigrateToChat,
+    TelegramRetryAfter,
+)
+from aiogram.types import BufferedInputFile, LinkPreviewOptions
+
+from service import reports
+from service.delivery import Message, Payload, Postponed, Undeliverable
+from service.settings import Settings
+
+LONGEST_TEXT = 4096
+"""UTF-16 code units of one message."""
+MOST_TEXTS = 10
+"""Messages of text per report; the rest of a long one is only in its file."""
+SECONDS = 40
+"""For one request, an upload included."""
+
+FOR_GOOD = (
+    TelegramForbiddenError,  # the bot was blocked or thrown out
+    TelegramBadRequest,  # no such chat
+    TelegramMigrateToChat,  # the group has another number now
+    TelegramEntityTooLarge,
+)
+
+NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+
+
+class Telegram:
+    """The bot, and the chat it writes to. Payloads: kind report, text {text} or workbook."""
+
+    name = "telegram"
+    concurrency = 1
+
+    def __init__(self, settings: Settings, dsn: str) -> None:
+        self._settings, self._dsn = settings, dsn
+        server = TelegramAPIServer.from_base(settings.telegram_api_url)
+        self._bot = Bot(
+            settings.telegram_bot_token, session=AiohttpSession(api=server, timeout=SECONDS)
+        )
+
+    async def deliver(self, message: Message) -> Sequence[Payload]:
+        """Send a text or a workbook; put a report into its parts."""
+        try:
+            match message.payload:
+                case {"kind": "report"}:
+                    return await self._parts(message.store_id)
+                case {"kind": "text", "text": text}:
+                    await self._send_text(text)
+                case {"kind": "workbook"}:
+                    await self._send_workbook(message.store_id)
+                case _:
+                    raise Undeliverable("Telegram has no messages of this kind")
+        except TelegramRetryAfter as error:
+            raise Postponed(self._told(error), error.retry_after) from None
+        except FOR_GOOD as error:
+            raise Undeliverable(self._told(error)) from None
+        except AiogramError as error:
+            raise ConnectionError(self._told(error)) from None
+        return ()
+
+    async def send_report(self, store_id: str) -> None:
+        """Send a store's report now, past the outbox; raises as deliver does."""
+        for payload in await self._parts(store_id):
+            await self.deliver(Message(store_id, 0, 0, payload))
+
+    async def _parts(self, store_id: str) -> list[Payload]:
+        async with reports.reading(self._dsn, "holdfast_worker", store_id, self._zone) as report:
+            texts = await reports.texts(report, LONGEST_TEXT, MOST_TEXTS)
+        return [*({"kind": "text", "text": text} for text in texts), {"kind": "workbook"}]
+
+    async def _send_text(self, text: str) -> None:
+        # No parse_mode: an item's name is text, whatever it holds.
+        chat_id = self._settings.telegram_chat_id
+        await self._bot.send_message(
+            chat_id, text, parse_mode=None, link_preview_options=NO_PREVIEW
+        )
+
+    async def _send_workbook(self, store_id: str) -> None:
+        async with reports.reading(self._dsn, "holdfast_worker", store_id, self._zone) as report:
+            file = await reports.write_workbook(report)
+        with file:
+            content = await asyncio.to_thread(file.read)
+        document = BufferedInputFile(content, report.file_name)
+        await self._bot.send_document(self._settings.telegram_chat_id, document)
+
+    @property
+    def _zone(self) -> str:
+        return self._settings.time_zone
+
+    def _told(self, error: Exception) -> str:
+        """What an error says, on one line, without the token, which is a part of every URL."""
+        return " ".join(str(error).split()).replace(self._settings.telegram_bot_token, "TOKEN")
+
+    async def close(self) -> None:
+        """Close the bot's connections."""
+        await self._bot.session.close()
