@@ -44,6 +44,10 @@ SET_SCHEDULE = text(
 )
 CLAIM_SCHEDULE = text("SELECT * FROM claim_schedule(:store_id, :name, :due_at, :next_due_at)")
 
+FORGET_IDEMPOTENCY_KEYS = text(
+    "SELECT result_code, forgotten_count AS done FROM forget_idempotency_keys(:store_id, :limit)"
+)
+
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 """Before a job that failed is begun again."""
@@ -249,8 +253,9 @@ class Worker:
         return await self._each(store_ids, EXPIRE_RESERVATIONS)
 
     async def _clean(self, store_ids: Sequence[str]) -> bool:
-        """Forget messages delivered long ago."""
-        return await self._each(store_ids, CLEAN_OUTBOX, keep=KEEP)
+        """Forget messages delivered long ago, and answers kept for long enough."""
+        is_more = await self._each(store_ids, CLEAN_OUTBOX, keep=KEEP)
+        return await self._each(store_ids, FORGET_IDEMPOTENCY_KEYS) or is_more
 
     async def _each(
         self, store_ids: Sequence[str], statement: TextClause, **parameters: Any

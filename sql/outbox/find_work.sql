@@ -31,6 +31,9 @@ BEGIN
             EXISTS (
                 SELECT FROM outbox AS o
                 WHERE o.store_id = s.store_id AND o.delivered_at < v_now - p_keep
+            ) OR EXISTS (
+                SELECT FROM idempotency_keys AS k
+                WHERE k.store_id = s.store_id AND k.created_at <= v_now - interval '30 days'
             ) AS has_old
         FROM stores AS s
     ) AS found
@@ -41,5 +44,5 @@ END $$;
 COMMENT ON FUNCTION find_work IS
     'Which stores have something for the worker at checked_at, the database''s time: messages of '
     'p_channels that are due, holds that have lapsed, the schedule p_schedule (null: none) due, '
-    'not set yet, or set otherwise, and messages delivered longer than p_keep ago. It only looks, '
+    'not set yet, or set otherwise, messages delivered longer than p_keep ago, answers kept for 30 days. It only looks, '
     'at all stores: what it finds is done store by store.';

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION all_new_and_fit(
     p_product_ids text[], p_quantities bigint[]
 ) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
 BEGIN
-    -- LATERAL with LIMIT looks each row up by its key, also while no statistics tell the planner to.
+    -- LATERAL with LIMIT looks rows up by their key, also while no statistics tell the planner to.
     IF EXISTS (
         SELECT FROM unnest(p_reservation_ids) AS n (id) CROSS JOIN LATERAL (
             SELECT FROM reservations AS r
