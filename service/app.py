@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock
+from service import results, stock, users
+from service.auth import AUTH, Auth, bearer_of
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.keys import DATABASE, SETTINGS, STORE_ID
@@ -83,7 +84,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
-        admit(request)
+        await admit(request)
         return await handler(request)
     except Refusal as refusal:
         return results.respond(refusal.code, refusal.detail, **refusal.fields)
@@ -99,25 +100,35 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return results.respond("internal_error")
 
 
-def identify(request: web.Request) -> Caller:
-    """Who sends a request, by its credentials; Refusal 401 where they are no good."""
-    return ANONYMOUS
+async def identify(request: web.Request) -> Caller:
+    """Who sends a request, by its Authorization header; Refusal 401 where that is no good."""
+    return await request.app[AUTH].identify(bearer_of(request))
 
 
-def admit(request: web.Request) -> None:
-    """Let a route be called by its audience alone, and find the store that the call is about."""
+async def admit(request: web.Request) -> None:
+    """Let a route be called by its audience alone, and find the store that the call is about.
+
+    Where everyone may call, credentials are not looked at: who sends an old token along with a
+    new password can sign in.
+    """
     match = request.match_info
     route = request.app[ROUTES].get(match.handler)
     if route is None:  # there is no such path, or it has no such method
         return
     settings = request.app[SETTINGS]
-    caller = request[CALLER] = identify(request)
+    store_id = match.get("store_id", settings.store)
+    is_for_all = ANONYMOUS.role in route.audience
+    caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
+    if caller.store_id not in (None, store_id):
+        raise Refusal("not_found")
     is_open = route.audience is OPERATORS and settings.environment == "development"
-    if caller.role not in route.audience and not is_open:
-        raise Refusal("unauthorized", "Only health is open without credentials.")
+    if caller is ANONYMOUS and not (is_for_all or is_open):
+        raise Refusal("unauthorized")
+    if caller is not ANONYMOUS and caller.role not in route.audience:
+        raise Refusal("forbidden", role=caller.role)
     for name, value in match.items():
         check_text(name, value)
-    request[STORE_ID] = match.get("store_id", settings.store)
+    request[STORE_ID] = store_id
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
@@ -126,9 +137,10 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
+    app[AUTH] = Auth(settings, database)
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes):
+    for routes in (health, stock.routes, users.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:
@@ -139,4 +151,5 @@ def create_app(settings: Settings, database: Database) -> web.Application:
 
 async def _close(app: web.Application) -> None:
     await app[stock.RESERVATIONS].close()
+    await app[AUTH].close()
     await app[DATABASE].close()

@@ -52,7 +52,7 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 # Alembic's table and the list of installed files are about the database, not about a store.
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
 # It formats a moment and touches no table.
-WITHOUT_STORE_PARAMETER = "('rfc3339', 'tell_movements')"
+WITHOUT_STORE_PARAMETER = "('rfc3339', 'tell_actor', 'tell_movements')"
 
 
 class Rule(NamedTuple):
