@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
@@ -82,7 +82,7 @@ class Tokens:
     def grant(
         self, store_id: str, user_id: int, role: str, generation: int, now: int, auth_time: int
     ) -> dict[str, Any]:
-        """The answer with a token from `now`, in Unix seconds, to the end of its session at most."""
+        """The answer with a token from `now` (Unix seconds) to its session's end at most."""
         claims = Claims(
             sub=str(user_id),
             store=store_id,
@@ -143,7 +143,7 @@ class Passwords:
         is_right = await self._run(_verify, known_hash or NOBODYS_HASH, password)
         return is_right and known_hash is not None
 
-    async def _run(self, function: Any, *arguments: Any) -> Any:
+    async def _run(self, function: Callable[..., T], *arguments: str) -> T:
         if self._waiting >= MOST_WAITING:
             raise Refusal("overloaded")
         self._waiting += 1

@@ -220,7 +220,7 @@ async def create_reset_link(request: web.Request) -> web.Response:
 
 @routes.get(RESET, EVERYONE)
 async def reset_page(request: web.Request) -> web.Response:
-    """The page that a reset link opens: a form that posts to the link. Following it does nothing."""
+    """The page of a reset link: a form that posts to it. Opening it does nothing."""
     headers = PRIVATE | {"Content-Security-Policy": PAGE_POLICY}
     return web.Response(text=RESET_PAGE, content_type="text/html", headers=headers)
 

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION begin_sign_in(
     OUT result_code text, OUT retry_after int, OUT known_user_id bigint, OUT known_hash text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
-    v_window CONSTANT interval := '15 minutes';
+    v_window CONSTANT interval := interval '15 minutes';
 BEGIN
     IF NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN
         result_code := 'unknown_store';

@@ -25,7 +25,8 @@ BEGIN
     END IF;
 
     RETURN CASE WHEN v_counted.attempts <= p_limit THEN 0
-        ELSE GREATEST(1, ceil(extract(epoch FROM v_counted.ends_at - clock_timestamp()))) END;
+        ELSE GREATEST(1, ceil(extract(epoch FROM v_counted.ends_at - clock_timestamp()))::int)
+    END;
 END $$;
 
 COMMENT ON FUNCTION count_attempt IS
