@@ -13,6 +13,7 @@ import msgspec
 
 from service import results
 from service.auth import HASHER, digest, new_key
+from service.bodies import MAX_BIGINT
 from service.database import connect
 from service.migrate import OWNER
 from service.users import NewUser
@@ -80,7 +81,7 @@ async def list_keys(dsn: str, store_id: str) -> int:
 
 async def revoke_key(dsn: str, store_id: str, key_id: int) -> int:
     """Revoke a key: no process takes it two seconds later."""
-    row = await _call(dsn, REVOKE_API_KEY, store_id, key_id)
+    row = await _call(dsn, REVOKE_API_KEY, store_id, min(key_id, MAX_BIGINT))
     if results.is_error(row["result_code"]):
         return _refuse(row, store_id=store_id, key_id=key_id)
     print(f"Key {key_id} of {store_id} opens nothing any more.")
