@@ -27,7 +27,7 @@ from aiohttp import web
 from sqlalchemy import text
 
 from service import results
-from service.bodies import OutsideId
+from service.bodies import OutsideId, parse_custom
 from service.database import Database
 from service.results import Refusal
 from service.routing import ANONYMOUS, Caller
@@ -61,7 +61,7 @@ class Claims(msgspec.Struct, frozen=True):
 
     sub: Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}\Z")]
     """The user's id."""
-    store: str
+    store: OutsideId
     role: str
     """For the client to know; what the user may do now is asked of the database."""
     gen: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -85,7 +85,7 @@ class Tokens:
         """The answer with a token from `now` (Unix seconds) to its session's end at most."""
         claims = Claims(
             sub=str(user_id),
-            store=store_id,
+            store=OutsideId(store_id),
             role=role,
             gen=generation,
             iat=now,
@@ -121,7 +121,7 @@ class Tokens:
                     "verify_nbf": False,
                 },
             )
-            return msgspec.convert(payload, Claims)
+            return msgspec.convert(payload, Claims, dec_hook=parse_custom)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, RecursionError):
             raise Refusal("unauthorized") from None
 

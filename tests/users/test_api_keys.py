@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,10 +61,9 @@ async def test_a_revoked_key_opens_nothing_within_two_seconds(gate: Auth, sql: A
     await gate.identify(key)
     await revoke(sql)
     revoked = time.monotonic()
-    with pytest.raises(Refusal, match="unauthorized"):
-        while True:  # in use all the time
+    with suppress(Refusal):
+        while time.monotonic() - revoked < auth.BELIEVED_SECONDS:  # in use all the time
             await gate.identify(key)
-            assert time.monotonic() - revoked < auth.BELIEVED_SECONDS + 0.5
             await asyncio.sleep(0.01)
     with pytest.raises(Refusal, match="unauthorized"):
         await gate.identify(key)

@@ -16,7 +16,7 @@ from tests.users.conftest import SECRET, CreateUser, Header, bearer, token_of
 
 REFRESH = "/api/v1/auth/refresh"
 NOW = int(time.time())
-GOOD = {
+GOOD: dict[str, Any] = {
     "iss": "holdfast",
     "aud": "holdfast",
     "sub": "1",
