@@ -51,7 +51,3 @@ COMMENT ON TRIGGER record_change ON products IS 'Who changed a price, a name, wh
 CREATE OR REPLACE TRIGGER record_deletion AFTER DELETE ON products
     FOR EACH ROW EXECUTE FUNCTION record_change('product_id');
 COMMENT ON TRIGGER record_deletion ON products IS 'Who took a product away.';
-
-CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-COMMENT ON TRIGGER append_only ON audit_log IS 'The log is only ever added to.';
