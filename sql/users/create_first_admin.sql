@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION create_first_admin(
 ) LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
 BEGIN
     -- Lock. Of two services that start together one makes the admin.
-    PERFORM FROM stores WHERE store_id = p_store_id FOR UPDATE;
+    PERFORM FROM stores WHERE store_id = p_store_id FOR NO KEY UPDATE;
 
     -- Check.
     IF EXISTS (SELECT FROM users WHERE store_id = p_store_id AND role = 'admin') THEN
