@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The demonstration stock goes into an empty store only; `make run DEMO=` leaves it empty.
 DEMO ?= --demo
+BENCH ?= all
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check coverage faults format clean
+.PHONY: run test check coverage faults bench format clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m service serve $(DEMO)
@@ -29,13 +30,17 @@ coverage: test
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
 
+# All of it; one part is make bench BENCH=holdfast, see bench/README.md.
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m bench $(BENCH) $(ARGS)
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix -q sql
 
 clean:
-	rm -rf $(VENV) reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.txt
 	@echo "Setting up $(VENV) with what the service needs"
@@ -47,4 +52,10 @@ $(VENV)/.run: requirements.txt
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt
 	@echo "Setting up $(VENV) with what the tests need"
 	@$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	@touch $@
+
+$(VENV)-bench/.bench: requirements.txt bench/requirements.txt
+	@echo "Setting up $(VENV)-bench with what the benchmarks need"
+	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet -r bench/requirements.txt
 	@touch $@

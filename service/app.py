@@ -1,6 +1,7 @@
 """The application: routes of every domain, and the one boundary all requests cross."""
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -10,14 +11,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import results, stock, users
+from service import results, stock, stores, users
 from service.auth import AUTH, Auth, bearer_of
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
+from service.idempotency import KEY_HEADER, answer_once
 from service.keys import DATABASE, SETTINGS, STORE_ID
-from service.logs import REQUEST_ID
+from service.logs import REQUEST_ID, Event
 from service.results import CODE, Refusal
-from service.routing import ANONYMOUS, CALLER, EVERYONE, OPERATORS, ROUTES, Caller, Routes
+from service.routing import ANONYMOUS, CALLER, EVERYONE, ROUTES, Caller, Route, Routes
 from service.settings import Settings
 
 HEALTH = "/health/"
@@ -28,7 +30,9 @@ READY_SECONDS = 1.0
 IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
 
 logger = logging.getLogger("holdfast.http")
-_request_id = re.compile(r"[!-~]{1,128}")
+_given_id = re.compile(r"[!-~]{1,128}")
+_process = secrets.token_hex(4)
+_numbers = itertools.count(1)
 
 health = Routes("")
 
@@ -58,8 +62,9 @@ async def ready(request: web.Request) -> web.Response:
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, turn every failure into the one error shape, log one line."""
     started = time.perf_counter()
-    given = request.headers.get("X-Request-ID", "")
-    request_id = given if _request_id.fullmatch(given) else secrets.token_hex(8)
+    request_id = request.headers.get("X-Request-ID", "")
+    if not _given_id.fullmatch(request_id):
+        request_id = f"{_process}-{next(_numbers):x}"
     REQUEST_ID.set(request_id)
     response = await _answer(request, handler)
     response.headers["X-Request-ID"] = request_id
@@ -77,14 +82,16 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
             "ms": round((time.perf_counter() - started) * 1000, 2),
             "remote": request.remote,
         }
-        logger.log(level, "request", extra={"fields": fields})
+        logger.handle(Event(logger.name, level, "request", fields))
     return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
-        await admit(request)
+        route = await admit(request)
+        if route and route.takes_key and KEY_HEADER in request.headers:
+            return await answer_once(request, handler)
         return await handler(request)
     except Refusal as refusal:
         return results.respond(refusal.code, refusal.detail, **refusal.fields)
@@ -105,7 +112,7 @@ async def identify(request: web.Request) -> Caller:
     return await request.app[AUTH].identify(bearer_of(request))
 
 
-async def admit(request: web.Request) -> None:
+async def admit(request: web.Request) -> Route | None:
     """Let a route be called by its audience alone, and find the store that the call is about.
 
     Where everyone may call, credentials are not looked at: who sends an old token along with a
@@ -114,14 +121,14 @@ async def admit(request: web.Request) -> None:
     match = request.match_info
     route = request.app[ROUTES].get(match.handler)
     if route is None:  # there is no such path, or it has no such method
-        return
+        return None
     settings = request.app[SETTINGS]
     store_id = match.get("store_id", settings.store)
     is_for_all = ANONYMOUS.role in route.audience
     caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
     if caller.store_id not in (None, store_id):
         raise Refusal("not_found")
-    is_open = route.audience is OPERATORS and settings.environment == "development"
+    is_open = route.is_open_in_development and settings.environment == "development"
     if caller is ANONYMOUS and not (is_for_all or is_open):
         raise Refusal("unauthorized")
     if caller is not ANONYMOUS and caller.role not in route.audience:
@@ -129,6 +136,7 @@ async def admit(request: web.Request) -> None:
     for name, value in match.items():
         check_text(name, value)
     request[STORE_ID] = store_id
+    return route
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
@@ -140,7 +148,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[AUTH] = Auth(settings, database)
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[ROUTES] = {}
-    for routes in (health, stock.routes, users.routes):
+    for routes in (health, stock.routes, stores.routes, users.routes):
         for route in routes:
             app[ROUTES][route.handler] = route
             for prefix in route.prefixes:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -21,6 +21,8 @@ MAX_BYTES = 1024 * 1024
 READ_SECONDS = 10.0
 MAX_BIGINT = 9223372036854775807
 SURROGATE = re.compile("[\ud800-\udfff]")
+
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
 
 T = TypeVar("T")
 
@@ -53,6 +55,14 @@ class OutsideId(str):
             raise ValueError("Expected a string of 1-64 visible characters without a colon")
         return cls(value)
 
+    @classmethod
+    def check(cls, name: str, value: str) -> None:
+        """Refuse (422) a parameter of the path that is no such id."""
+        try:
+            cls.parse(value)
+        except ValueError as error:
+            raise refuse_field(name, str(error)) from None
+
 
 class Timestamp(datetime):
     """A moment as RFC 3339 in UTC: YYYY-MM-DDTHH:MM:SS[.fraction]Z."""
@@ -78,16 +88,22 @@ def parse_custom(kind: Any, value: object) -> Any:
 async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body as the decoder's type, or a Refusal: 400, 408, 413, 415 or 422."""
     _check_headers(request)
+    return decode(await read_bytes(request), decoder)
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """The body as it came, or a Refusal: 400, 408 or 413."""
     try:
+        if request.content.is_eof():  # it came along with its headers, as nearly always
+            return await request.read()
         async with asyncio.timeout(READ_SECONDS):
-            body = await request.read()
+            return await request.read()
     except TimeoutError:
         raise Refusal("request_timeout") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refusal("body_too_large") from None
     except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise Refusal("bad_request", f"The body cannot be read: {error}") from None
-    return decode(body, decoder)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -111,7 +127,7 @@ def read_query(request: web.Request, kind: type[T]) -> T:
             raise refuse_field(name, "Given more than once")
         check_text(name, values[name])
     try:
-        return msgspec.convert(values, kind, strict=False)
+        return msgspec.convert(values, kind, strict=False, dec_hook=parse_custom)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise refuse_field(path.rstrip("`"), message) from None
@@ -130,6 +146,9 @@ def refuse_field(name: str, message: str) -> Refusal:
 
 
 def _check_headers(request: web.Request) -> None:
+    headers = request.headers
+    if headers.get("Content-Type") == "application/json" and "Content-Encoding" not in headers:
+        return  # as nearly always
     if request.content_type != "application/json":
         raise Refusal("unsupported_media_type", "Content-Type must be application/json.")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):

@@ -27,6 +27,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from service.results import Refusal
@@ -34,7 +35,7 @@ from service.results import Refusal
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-LANES = 4
+LANES = 2
 MAX_BATCH = 500
 MAX_WAITING = 2000
 """Per lane. At the slowest rate ever measured this is under a second of work."""
@@ -101,7 +102,8 @@ class Coalescer(Generic[Item, Answer]):
     def _enqueue(self, lane: _Lane, waiting: _Waiting) -> None:
         lane.queue.append(waiting)
         if lane.calls is None:
-            lane.calls = asyncio.create_task(self._drain(lane))
+            # In no context: a lane works for many requests, and belongs to none of them.
+            lane.calls = asyncio.create_task(self._drain(lane), context=Context())
 
     async def _drain(self, lane: _Lane) -> None:
         """Send what waits in a lane, batch after batch, until nothing waits."""

@@ -9,8 +9,10 @@ network answers instead of a row becomes a Refusal that tells the caller what is
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import Row, event
@@ -61,6 +63,11 @@ GONE = {
     "57P03",  # cannot_connect_now
 }
 ATTEMPTS = 4
+
+T = TypeVar("T")
+
+_transaction: ContextVar[AsyncConnection | None] = ContextVar("_transaction", default=None)
+"""Where the calls of this task go inside of `in_transaction`."""
 
 
 async def connect(dsn: str, role: str, *, seconds: float | None = CALL_SECONDS) -> Any:
@@ -120,21 +127,51 @@ class Database:
 
         Raises Refusal.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            connection = await self._checkout()
-            try:
-                result = await connection.execute(statement, parameters)
-                return result.all()
-            except (DBAPIError, TimeoutError) as error:
-                refusal = _explain(error)
-                if refusal.code in ("outcome_unknown", "database_unavailable"):
-                    await connection.invalidate()
-                is_lost = refusal.code == "outcome_unknown" and is_read
-                if attempt == ATTEMPTS or not (is_lost or refusal.code == "conflict"):
-                    raise refusal from error
-            finally:
-                await asyncio.shield(connection.close())
-        raise AssertionError("unreachable")
+        if (transaction := _transaction.get()) is not None:
+            return await _execute(transaction, statement, parameters)
+
+        async def attempt() -> Sequence[Row[Any]]:
+            async with self._connection() as connection:
+                return await _execute(connection, statement, parameters)
+
+        return await _try_again(attempt, "outcome_unknown" if is_read else "")
+
+    async def in_transaction(self, work: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
+        """What `work` returns, all its calls in one transaction, committed if it also says so.
+
+        `work` may be done again from the start, when what it did was rolled back. Raises Refusal.
+        """
+
+        async def attempt() -> T:
+            async with self._connection() as connection:
+                await connection.execution_options(isolation_level="READ COMMITTED")
+                token = _transaction.set(connection)
+                try:
+                    result, is_good = await work()
+                    if is_good:
+                        await connection.commit()
+                    return result
+                except (DBAPIError, TimeoutError) as error:
+                    raise _explain(error) from error
+                finally:
+                    _transaction.reset(token)
+                    if connection.in_transaction() and not connection.invalidated:
+                        await asyncio.shield(connection.rollback())
+
+        return await _try_again(attempt)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool; given up when it was lost."""
+        connection = await self._checkout()
+        try:
+            yield connection
+        except Refusal as refusal:
+            if refusal.code in ("outcome_unknown", "database_unavailable"):
+                await connection.invalidate()
+            raise
+        finally:
+            await asyncio.shield(connection.close())
 
     async def _checkout(self) -> AsyncConnection:
         """A connection of the pool, or a Refusal: nothing was sent yet, so nothing happened."""
@@ -152,6 +189,27 @@ class Database:
         await self.engine.dispose()
 
 
+async def _execute(
+    connection: AsyncConnection, statement: TextClause, parameters: dict[str, Any]
+) -> Sequence[Row[Any]]:
+    try:
+        result = await connection.execute(statement, parameters)
+        return result.all()
+    except (DBAPIError, TimeoutError) as error:
+        raise _explain(error) from error
+
+
+async def _try_again(attempt: Callable[[], Awaitable[T]], also: str = "") -> T:
+    """What `attempt` returns, tried again a few times when it was certainly rolled back."""
+    for _ in range(1, ATTEMPTS):
+        try:
+            return await attempt()
+        except Refusal as refusal:
+            if refusal.code not in ("conflict", also):
+                raise
+    return await attempt()
+
+
 def _explain(error: DBAPIError | TimeoutError) -> Refusal:
     """Which refusal an error during a call means; a bug in a function is raised as it is."""
     if isinstance(error, TimeoutError):
@@ -163,6 +221,8 @@ def _explain(error: DBAPIError | TimeoutError) -> Refusal:
         return Refusal("conflict")
     if state in BUSY:
         return Refusal("database_busy")
+    if state == "22003":  # numeric_value_out_of_range
+        return Refusal("out_of_range")
     if state in NOTHING_DONE:
         logger.error("PostgreSQL cannot serve this: %s", error.orig)
         return Refusal("database_unavailable")

@@ -54,7 +54,7 @@ COMMENT ON COLUMN alembic_version.version_num IS 'The revision; see alembic/vers
 """
 
 # Views together, because one may stand on another. Functions take their triggers along, so all
-# are named before the first goes.
+# are named before the first goes. Rights are of sql/, too.
 DROP_OBJECTS = """
 DO $$
 DECLARE
@@ -63,6 +63,7 @@ DECLARE
         WHERE relnamespace = 'holdfast'::regnamespace AND relkind = 'v'
     );
     v_function text;
+    v_role text;
 BEGIN
     IF v_views IS NOT NULL THEN EXECUTE 'DROP VIEW ' || v_views; END IF;
     FOREACH v_function IN ARRAY ARRAY(
@@ -72,6 +73,14 @@ BEGIN
         )
     ) LOOP
         EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', v_function);
+    END LOOP;
+    FOR v_role IN
+        SELECT rolname FROM pg_roles
+        WHERE rolname IN ('holdfast_service', 'holdfast_worker', 'holdfast_reader')
+    LOOP
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON SCHEMA holdfast FROM %I', v_role);
     END LOOP;
 END $$;
 DROP TABLE IF EXISTS installed_files;

@@ -20,6 +20,8 @@ SQL_RESULTS = {
     "ok": Result(200, "Reservation completed successfully."),
     "already_reserved": Result(200, "Reservation completed successfully."),
     "already_exists": Result(200, "It exists already."),
+    "created": Result(201, "Created."),
+    "replayed": Result(200, "This was answered before."),
     "reservation_closed": Result(
         409,
         "Reservation is closed.",
@@ -53,6 +55,16 @@ SQL_RESULTS = {
     "several_lines": Result(
         409, "Reservation has several lines.", "Reservation {reservation_id} is no callback."
     ),
+    "request_in_progress": Result(
+        409,
+        "Request is in progress.",
+        "A request with the same Idempotency-Key is being answered; try again shortly.",
+    ),
+    "idempotency_key_reused": Result(
+        422,
+        "Idempotency key is already used.",
+        "The same Idempotency-Key came with another path or body before.",
+    ),
     "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
     "already_activated": Result(200, "You can sign in."),
     "already_revoked": Result(200, "The key was revoked before."),
@@ -83,6 +95,7 @@ HTTP_RESULTS = {
     "body_too_large": Result(413, "Body too large.", "A body has at most 1 MiB."),
     "unsupported_media_type": Result(415, "Unsupported media type."),
     "invalid_body": Result(422, "Invalid request."),
+    "out_of_range": Result(422, "Number out of range.", "A sum grew too large; nothing was done."),
     "internal_error": Result(500, "Internal error.", "This is a defect; it has been logged."),
     "overloaded": Result(503, "Service is overloaded.", "Nothing was done; try again shortly."),
     "conflict": Result(503, "Too many conflicts.", "Nothing was done; try again shortly."),
@@ -161,6 +174,14 @@ def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
     if "retry_after" in fields:
         response.headers["Retry-After"] = str(fields["retry_after"])
     return response
+
+
+def respond_document(row: Any, **ids: Any) -> web.Response:
+    """The document that the database built, or the error that its code means."""
+    result = RESULTS[row.result_code]
+    if result.status >= 400:
+        return respond(row.result_code, **ids)
+    return json_response(row.document, result.status, row.result_code)
 
 
 def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:

@@ -14,7 +14,7 @@ Audience = frozenset[str]
 
 EVERYONE: Audience = frozenset({"anonymous", "service", "customer", "staff", "admin"})
 OPERATORS: Audience = frozenset({"service", "staff", "admin"})
-"""Callbacks, reservations, stores, orders: open without credentials in development."""
+"""Callbacks, reservations, stores, orders: their routes are open to all in development."""
 USERS: Audience = frozenset({"customer", "staff", "admin"})
 """Whoever has signed in, about what is their own."""
 STAFF: Audience = frozenset({"staff", "admin"})
@@ -46,6 +46,7 @@ class Route(NamedTuple):
     audience: Audience
     takes_key: bool
     """Whether it honours an Idempotency-Key header."""
+    is_open_in_development: bool
     prefixes: tuple[str, ...]
 
 
@@ -61,27 +62,41 @@ class Routes:
 
     def get(self, path: str, audience: Audience) -> Callable[[H], H]:
         """Declare a route that reads."""
-        return self._add("GET", path, audience, False)
+        return self._add("GET", path, audience)
 
     def post(self, path: str, audience: Audience, *, takes_key: bool = False) -> Callable[[H], H]:
         """Declare a route that acts; `takes_key` where its body brings no id of its own."""
-        return self._add("POST", path, audience, takes_key)
+        return self._add("POST", path, audience, takes_key=takes_key)
 
-    def put(self, path: str, audience: Audience) -> Callable[[H], H]:
+    def put(
+        self, path: str, audience: Audience, *, is_open_in_development: bool = False
+    ) -> Callable[[H], H]:
         """Declare a route that sets something to what its body says."""
-        return self._add("PUT", path, audience, False)
+        return self._add("PUT", path, audience, is_open=is_open_in_development)
 
     def patch(self, path: str, audience: Audience) -> Callable[[H], H]:
         """Declare a route that changes parts of something."""
-        return self._add("PATCH", path, audience, False)
+        return self._add("PATCH", path, audience)
 
     def delete(self, path: str, audience: Audience) -> Callable[[H], H]:
         """Declare a route that removes something."""
-        return self._add("DELETE", path, audience, False)
+        return self._add("DELETE", path, audience)
 
-    def _add(self, method: str, path: str, audience: Audience, takes_key: bool) -> Callable[[H], H]:
+    def _add(
+        self,
+        method: str,
+        path: str,
+        audience: Audience,
+        *,
+        takes_key: bool = False,
+        is_open: bool = False,
+    ) -> Callable[[H], H]:
+        is_open = is_open or audience == OPERATORS
+
         def declare(handler: H) -> H:
-            self._routes.append(Route(method, path, handler, audience, takes_key, self._prefixes))
+            self._routes.append(
+                Route(method, path, handler, audience, takes_key, is_open, self._prefixes)
+            )
             return handler
 
         return declare

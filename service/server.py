@@ -249,7 +249,8 @@ async def _upgrade(dsn: str) -> None:
 async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
     connection = await connect(owner_dsn, migrate.OWNER)
     try:
-        await connection.fetchval("SELECT create_store($1)", settings.store)
+        for store_id in (settings.store, *settings.stores.split()):
+            await connection.fetchval("SELECT create_store($1)", store_id)
         is_empty = await connection.fetchval(
             "SELECT NOT EXISTS (SELECT FROM products WHERE store_id = $1)", settings.store
         )

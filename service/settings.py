@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The owner's login, where that is not database_url's."""
     store: StoreId = "main"
     """The store that routes without a store_id mean."""
+    stores: str = ""
+    """Further stores to create at start, separated by spaces."""
     max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
     """The longest a hold with an expiry may live, extensions and all."""
     environment: Literal["development", "production"] = "development"
@@ -92,6 +94,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         problem, _, path = str(error).partition(" - at `$.")
         name = names.get(path.rstrip("`"), PREFIX + "*")
         raise SettingsError(f"{name}={environ.get(name, '')!r}: {problem}") from None
+    for store_id in settings.stores.split():
+        try:
+            msgspec.convert(store_id, StoreId)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{PREFIX}STORES={settings.stores!r}: {error}") from None
     for url in (settings.database_url, settings.migration_url):
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise SettingsError(f"a database URL must start with postgresql://, not {url[:12]!r}")

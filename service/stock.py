@@ -13,6 +13,7 @@ from service import results
 from service.bodies import (
     NumericId,
     OutsideId,
+    Quantity,
     Timestamp,
     parse_custom,
     read_body,
@@ -21,8 +22,9 @@ from service.bodies import (
 )
 from service.coalesce import Coalescer
 from service.database import Database
+from service.idempotency import KEY_HEADER
 from service.keys import DATABASE, SETTINGS, STORE_ID
-from service.routing import OPERATORS, Routes
+from service.routing import CALLER, OPERATORS, Routes
 
 RESERVE_STOCK_BATCH = text(
     "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
@@ -40,7 +42,6 @@ EXTEND_RESERVATION = text(
     "SELECT * FROM extend_reservation(:store_id, :reservation_id, :ttl, :max_lifetime)"
 )
 
-Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)]
 
 
@@ -146,7 +147,8 @@ async def reserve_batch(request: web.Request) -> web.Response:
 async def reservation_status(request: web.Request) -> web.Response:
     """What became of a reservation of one line."""
     ids = _ids(request)
-    return _respond(await request.app[DATABASE].read(RESERVATION_STATUS, **ids), ids)
+    row = await request.app[DATABASE].read(RESERVATION_STATUS, **ids)
+    return results.respond_document(row, **ids)
 
 
 @routes.post("/reservations", OPERATORS)
@@ -157,7 +159,7 @@ async def create_reservation(request: web.Request) -> web.Response:
         raise refuse_field("ttl_seconds", "Longer than a hold may live here")
     store_id = request[STORE_ID]
     wanted = Request(
-        hold.reservation_id or str(uuid.uuid4()),
+        hold.reservation_id or make_id(request),
         None,
         timedelta(seconds=hold.ttl_seconds) if hold.ttl_seconds else None,
         hold.lines,
@@ -184,14 +186,15 @@ async def list_reservations(request: web.Request) -> web.Response:
     query = read_query(request, ListQuery)
     parameters = {"store_id": request[STORE_ID], **msgspec.structs.asdict(query)}
     row = await request.app[DATABASE].read(LIST_RESERVATIONS, **parameters)
-    return _respond(row, {"store_id": request[STORE_ID]})
+    return results.respond_document(row, store_id=request[STORE_ID])
 
 
 @routes.get("/reservations/{reservation_id}", OPERATORS)
 async def read_reservation(request: web.Request) -> web.Response:
     """A reservation with its lines."""
     ids = _ids(request)
-    return _respond(await request.app[DATABASE].read(READ_RESERVATION, **ids), ids)
+    row = await request.app[DATABASE].read(READ_RESERVATION, **ids)
+    return results.respond_document(row, **ids)
 
 
 @routes.post("/reservations/{reservation_id}/commit", OPERATORS)
@@ -216,6 +219,14 @@ async def extend_reservation(request: web.Request) -> web.Response:
         ttl=timedelta(seconds=extension.ttl_seconds),
         max_lifetime=timedelta(seconds=request.app[SETTINGS].max_hold_seconds),
     )
+
+
+def make_id(request: web.Request) -> str:
+    """An id for what came without one: of its Idempotency-Key, if there is one, else random."""
+    if key := request.headers.get(KEY_HEADER):
+        name = f"{request[STORE_ID]}\n{request[CALLER].name}\n{key}"
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+    return str(uuid.uuid4())
 
 
 def reservation_coalescer(database: Database) -> Coalescer[Request, Any]:
@@ -251,7 +262,8 @@ async def _send(database: Database, store_id: str, requests: Sequence[Request]) 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:
     ids = _ids(request)
-    return _respond(await request.app[DATABASE].call(statement, **ids, **parameters), ids)
+    row = await request.app[DATABASE].call(statement, **ids, **parameters)
+    return results.respond_document(row, **ids)
 
 
 def _of_callback(callback: Callback) -> Request:
@@ -263,10 +275,3 @@ def _ids(request: web.Request) -> dict[str, str]:
         "store_id": request[STORE_ID],
         "reservation_id": request.match_info["reservation_id"],
     }
-
-
-def _respond(row: Any, ids: dict[str, str]) -> web.Response:
-    """The document that the database built, or the error that its code means."""
-    if results.is_error(row.result_code):
-        return results.respond(row.result_code, **ids)
-    return results.json_response(row.document, code=row.result_code)

@@ -12,6 +12,8 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA holdfast FROM %I', v_role);
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA holdfast FROM %I', v_role);
+        EXECUTE format('REVOKE ALL ON SCHEMA holdfast FROM %I', v_role);
     END LOOP;
 
     FOR v_right IN
@@ -25,6 +27,15 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION commit_reservation'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION release_reservation'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION extend_reservation'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION store_items'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION store_report'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION change_stock'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION clean_store'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION name_store'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION list_movements'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION past_report'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION take_idempotency_key'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION keep_idempotent_answer'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION register_user'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION activate_user'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION begin_sign_in'),
@@ -41,9 +52,13 @@ BEGIN
 
             ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION expire_reservations'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION store_items'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION store_report'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION forget_idempotency_keys'),
 
             ('holdfast_reader',  'USAGE',   'SCHEMA holdfast'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),
+            ('holdfast_reader',  'EXECUTE', 'FUNCTION stock_as_of'),
             ('holdfast_reader',  'SELECT',  'TABLE stores'),
             ('holdfast_reader',  'SELECT',  'TABLE products'),
             ('holdfast_reader',  'SELECT',  'TABLE stock'),

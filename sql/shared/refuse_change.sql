@@ -10,9 +10,11 @@ COMMENT ON FUNCTION refuse_change IS
     'Trigger: stop a statement that would rewrite what has happened (SQLSTATE 55000).';
 
 CREATE OR REPLACE TRIGGER append_only
-    BEFORE UPDATE OR DELETE OR TRUNCATE ON stock_movements
+    BEFORE UPDATE OF store_id, movement_id, product_id, delta, on_hand_after, reason, reference,
+        actor, created_at OR DELETE OR TRUNCATE ON stock_movements
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-COMMENT ON TRIGGER append_only ON stock_movements IS 'The ledger is only ever added to.';
+COMMENT ON TRIGGER append_only ON stock_movements IS
+    'The ledger is only ever added to; its rows get their position when they are committed.';
 
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

@@ -36,9 +36,9 @@ BEGIN
         SELECT p_store_id, n.reservation_id,
             CASE WHEN n.requested_at IS NULL THEN 'hold' ELSE 'callback' END,
             n.requested_at, v_now, v_now + n.ttl
-        FROM unnest(p_reservation_ids, p_requested_at, p_ttls)
-            WITH ORDINALITY AS n (reservation_id, requested_at, ttl, request)
-        WHERE v_codes[n.request::int] = 'ok'
+        FROM unnest(p_reservation_ids, p_requested_at, p_ttls, v_codes)
+            AS n (reservation_id, requested_at, ttl, code)
+        WHERE n.code = 'ok'
         ORDER BY n.reservation_id COLLATE "C";
 
         INSERT INTO reservation_lines (store_id, reservation_id, product_id, quantity, held_until)

@@ -1,6 +1,7 @@
 """Many callers at once: FAULTS-style races over HTTP, and the proof that the lock is what helps."""
 
 import asyncio
+import itertools
 import random
 import shutil
 from collections import Counter
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import Api, Connect
+from tests.stock.test_reservation_routes import URL, answer
 from tests.stock.test_reserve_routes import callback
 from tests.stock.test_reserve_stock_batch import reserve, reserved
 
@@ -84,6 +86,66 @@ async def test_baskets_in_opposite_order_never_deadlock(
 
     await asyncio.gather(*map(shop, range(12)))
     assert codes == {"ok": 720}
+
+
+async def test_lines_of_one_product_that_exceed_stock_together_hold_nothing(
+    serve: Callable[..., Awaitable[Api]], stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"tea": 5, "cup": 50})
+    services = [await serve(), await serve()]
+    lines = [{"product_id": p, "quantity": q} for p, q in (("tea", 3), ("cup", 1), ("tea", 3))]
+
+    async def post(number: int) -> tuple[int, dict[str, Any]]:
+        body = {"reservation_id": f"cart-{number}", "lines": lines}
+        return await answer(await services[number % 2].post(URL, json=body))
+
+    answers = await asyncio.gather(*map(post, range(100)))
+    assert Counter(status for status, _ in answers) == {409: 100}
+    short = [{"product_id": "tea", "quantity": 6, "available": 5}]
+    assert all(body["lines"] == short for _, body in answers)
+    assert await reserved(sql) == {"cup": 0, "tea": 0}
+    assert await sql.fetchval("SELECT count(*) FROM reservations") == 0
+
+
+async def shop_in_opposite_order(services: list[Api], products: list[str], seconds: float) -> int:
+    """How many baskets were held; every answer must be 201, or 200 where they are given back."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    held = 0
+
+    async def shop(seed: int) -> None:
+        nonlocal held
+        chance, api = random.Random(seed), services[seed % 2]
+        for n in itertools.count():
+            basket = chance.sample(products, 4)
+            cart = f"{seed}-{n}"
+            lines = [{"product_id": product, "quantity": 1} for product in basket]
+            status, body = await answer(
+                await api.post(URL, json={"reservation_id": cart, "lines": lines})
+            )
+            assert status == 201, body
+            verb = chance.choice(["commit", "release"])
+            status, body = await answer(await api.post(f"{URL}/{cart}/{verb}"))
+            assert status == 200, body
+            held += 1
+            if loop.time() >= ends_at:
+                break
+
+    await asyncio.gather(*map(shop, range(12)))
+    return held
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=pytest.mark.faults)])
+async def test_baskets_in_opposite_order_over_the_api_are_all_served(
+    serve: Callable[..., Awaitable[Api]], stocked: Stocked, sql: Any, seconds: float
+) -> None:
+    products = [f"p{n}" for n in range(6)]
+    await stocked(dict.fromkeys(products, 10**6))
+    held = await shop_in_opposite_order([await serve(), await serve()], products, seconds)
+    assert await sql.fetchval("SELECT count(*) FROM reservations") == held
+    assert sum((await reserved(sql)).values()) == 0
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert await sql.fetchval(deadlocks) == 0
 
 
 async def second_of_two(connect_as: Connect) -> str:

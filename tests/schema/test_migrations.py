@@ -35,7 +35,8 @@ WITH schemas AS (
     SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class AS c JOIN schemas AS n ON n.oid = c.relnamespace
 ), objects (object, definition, owner, acl, comment) AS (
-    SELECT 'schema ' || nspname, '', nspowner, nspacl, obj_description(oid, 'pg_namespace')
+    SELECT 'schema ' || nspname, '', nspowner, COALESCE(nspacl, acldefault('n', nspowner)),
+        obj_description(oid, 'pg_namespace')
     FROM schemas
     UNION ALL
     SELECT 'relation ' || name,
@@ -43,7 +44,9 @@ WITH schemas AS (
             CASE relkind WHEN 'v' THEN pg_get_viewdef(oid) WHEN 'i' THEN pg_get_indexdef(oid) END,
             (SELECT to_jsonb(s) - 'seqrelid' FROM pg_sequence AS s WHERE seqrelid = relations.oid),
             (SELECT indisvalid FROM pg_index WHERE indexrelid = relations.oid)),
-        relowner, relacl, obj_description(oid, 'pg_class')
+        relowner, COALESCE(relacl, acldefault(
+            CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)),
+        obj_description(oid, 'pg_class')
     FROM relations
     UNION ALL
     SELECT format('column %s.%I', name, attname),
@@ -68,7 +71,7 @@ WITH schemas AS (
     UNION ALL
     SELECT 'function ' || p.oid::regprocedure,
         CASE WHEN prokind <> 'a' THEN pg_get_functiondef(p.oid) END,
-        proowner, proacl, obj_description(p.oid, 'pg_proc')
+        proowner, COALESCE(proacl, acldefault('f', proowner)), obj_description(p.oid, 'pg_proc')
     FROM pg_proc AS p JOIN schemas ON schemas.oid = pronamespace
     UNION ALL
     SELECT 'type ' || t.oid::regtype,
@@ -587,7 +590,7 @@ SPOILED = [
     "ALTER TABLE stock DROP CONSTRAINT never_oversold",
     "ALTER TABLE stock ALTER on_hand DROP DEFAULT",
     "ALTER TABLE stock ALTER on_hand DROP NOT NULL",
-    "ALTER TABLE stock_movements ALTER reference TYPE varchar",
+    "ALTER TABLE stores ALTER name TYPE varchar",
     "ALTER TABLE stock SET (fillfactor = 100)",
     "ALTER TABLE stock ENABLE ROW LEVEL SECURITY",
     "ALTER SEQUENCE stock_movements_movement_id_seq CYCLE",

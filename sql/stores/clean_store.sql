@@ -1,0 +1,27 @@
+CREATE OR REPLACE FUNCTION clean_store(
+    p_store_id text, p_reference text, p_actor text, OUT result_code text, OUT document jsonb
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_products text[] := ARRAY(
+        SELECT product_id FROM stock WHERE store_id = p_store_id AND on_hand > 0
+    );
+BEGIN
+    -- Lock.
+    PERFORM lock_stock(p_store_id, v_products);
+
+    -- Check.
+    result_code := CASE WHEN EXISTS (SELECT FROM stores WHERE store_id = p_store_id)
+        THEN 'ok' ELSE 'unknown_store' END;
+    IF result_code <> 'ok' THEN RETURN; END IF;
+
+    -- Write.
+    PERFORM tell_movements('write_off', p_reference), set_config('holdfast.actor', p_actor, true);
+    UPDATE stock SET on_hand = reserved
+    WHERE store_id = p_store_id AND product_id = ANY (v_products) AND on_hand > reserved;
+    PERFORM tell_movements(NULL, NULL), set_config('holdfast.actor', '', true);
+    SELECT r.document INTO document FROM store_report(p_store_id) AS r;
+END $$;
+
+COMMENT ON FUNCTION clean_store IS
+    'Write off all that is not reserved. The document is the report of what remains. '
+    'Codes: ok, unknown_store.';

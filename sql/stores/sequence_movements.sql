@@ -1,0 +1,25 @@
+CREATE OR REPLACE FUNCTION sequence_movements(p_store_id text, p_limit int DEFAULT 5000)
+RETURNS void LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
+BEGIN
+    -- One at a time, until its positions are committed: nobody reads past a row to come.
+    PERFORM pg_advisory_xact_lock(hashtextextended('sequence_movements:' || p_store_id, 0));
+
+    -- All rows that are seen here are committed. One that commits later, whatever its movement_id,
+    -- gets a later position.
+    UPDATE stock_movements AS m SET position = n.position
+    FROM (
+        SELECT w.movement_id, row_number() OVER (ORDER BY w.movement_id) + COALESCE((
+            SELECT max(l.position) FROM stock_movements AS l
+            WHERE l.store_id = p_store_id AND l.position IS NOT NULL), 0) AS position
+        FROM (
+            SELECT movement_id FROM stock_movements
+            WHERE store_id = p_store_id AND position IS NULL
+            ORDER BY movement_id LIMIT p_limit
+        ) AS w
+    ) AS n
+    WHERE m.store_id = p_store_id AND m.movement_id = n.movement_id;
+END $$;
+
+COMMENT ON FUNCTION sequence_movements IS
+    'Give the movements that were committed meanwhile their positions, up to p_limit of them. '
+    'Run by whoever reads them.';

@@ -1,0 +1,29 @@
+CREATE OR REPLACE FUNCTION stock_as_of(p_store_id text, p_at timestamptz)
+RETURNS TABLE (product_id text, on_hand bigint, reserved bigint, available bigint)
+LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH held AS (
+        SELECT l.product_id, sum(l.quantity)::bigint AS quantity
+        FROM reservations AS r JOIN reservation_lines AS l USING (store_id, reservation_id)
+        WHERE r.store_id = p_store_id AND r.created_at <= p_at
+            AND COALESCE(r.closed_at > p_at, true) AND COALESCE(r.expires_at > p_at, true)
+        GROUP BY l.product_id
+    ), counted AS (
+        SELECT DISTINCT ON (m.product_id) m.product_id, m.on_hand_after
+        FROM stock_movements AS m
+        WHERE m.store_id = p_store_id AND m.created_at <= p_at
+        ORDER BY m.product_id, m.movement_id DESC
+    )
+    SELECT c.product_id, c.on_hand_after, COALESCE(h.quantity, 0),
+        c.on_hand_after - COALESCE(h.quantity, 0)
+    FROM counted AS c LEFT JOIN held AS h USING (product_id)
+    WHERE c.on_hand_after <> 0
+    ORDER BY c.product_id;
+END $$;
+
+COMMENT ON FUNCTION stock_as_of IS
+    'What a store had of each product at a moment, from the ledger and the reservations of that '
+    'time; products at zero are left out. '
+    'SELECT * FROM stock_as_of(''main'', ''2026-11-21T10:00Z'');';
