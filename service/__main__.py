@@ -16,7 +16,17 @@ import asyncpg
 import uvloop
 from sqlalchemy.exc import DBAPIError
 
-from service import delivery, embedded, migrate, reports, results, server, stock_import, worker
+from service import (
+    delivery,
+    embedded,
+    migrate,
+    reports,
+    results,
+    server,
+    stock_import,
+    user_commands,
+    worker,
+)
 from service.database import SEARCH_PATH, connect
 from service.logs import set_up_logs
 from service.settings import Settings, SettingsError, read_settings, unknown_settings
@@ -116,6 +126,30 @@ def parser() -> argparse.ArgumentParser:
     revive.add_argument("--store", help="default: HOLDFAST_STORE")
     revive.add_argument("messages", nargs="+", type=int, metavar="MESSAGE_ID")
     revive.set_defaults(run=run_outbox_revive)
+    user = commands.add_parser("user", help="create users, such as the first admin")
+    verbs = user.add_subparsers(required=True, metavar="VERB")
+    create = verbs.add_parser(
+        "create",
+        help="create a user who can sign in at once",
+        description="The password is asked for, or read from standard input; where none is given, "
+        "one is made and printed.",
+    )
+    create.add_argument("login", metavar="LOGIN")
+    create.add_argument("--role", choices=["customer", "staff", "admin"], default="customer")
+    create.set_defaults(run=run_user_create)
+
+    key = commands.add_parser("key", help="make, list and revoke the keys of other systems")
+    verbs = key.add_subparsers(required=True, metavar="VERB")
+    make = verbs.add_parser("create", help="make a key and print it, once")
+    make.add_argument("name", metavar="NAME", help="what it is for")
+    make.set_defaults(run=run_key_create)
+    show = verbs.add_parser("list", help="which keys there are, and when they were used")
+    show.set_defaults(run=run_key_list)
+    revoke = verbs.add_parser("revoke", help="a key opens nothing any more")
+    revoke.add_argument("key_id", metavar="KEY_ID", type=int)
+    revoke.set_defaults(run=run_key_revoke)
+    for verb in (create, make, show, revoke):
+        verb.add_argument("--store", help="default: HOLDFAST_STORE")
     return top
 
 
@@ -251,6 +285,33 @@ async def service_url(settings: Settings) -> AsyncIterator[str]:
         return
     async with owner_url(settings) as dsn:
         yield dsn
+
+
+async def run_user_create(settings: Settings, arguments: argparse.Namespace) -> int:
+    """user create: somebody who can sign in."""
+    async with owner_url(settings) as dsn:
+        store_id = arguments.store or settings.store
+        return await user_commands.create_user(dsn, store_id, arguments.login, arguments.role)
+
+
+async def run_key_create(settings: Settings, arguments: argparse.Namespace) -> int:
+    """key create: shown once."""
+    async with owner_url(settings) as dsn:
+        store_id = arguments.store or settings.store
+        return await user_commands.create_key(dsn, store_id, arguments.name)
+
+
+async def run_key_list(settings: Settings, arguments: argparse.Namespace) -> int:
+    """key list: all of a store."""
+    async with owner_url(settings) as dsn:
+        return await user_commands.list_keys(dsn, arguments.store or settings.store)
+
+
+async def run_key_revoke(settings: Settings, arguments: argparse.Namespace) -> int:
+    """key revoke: for good."""
+    async with owner_url(settings) as dsn:
+        store_id = arguments.store or settings.store
+        return await user_commands.revoke_key(dsn, store_id, arguments.key_id)
 
 
 @asynccontextmanager

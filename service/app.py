@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import accounts, catalog, feed, reports, results, stock, stores
+from service import accounts, catalog, feed, reports, results, stock, stores, users
+from service.auth import AUTH, Auth, bearer_of
 from service.bodies import MAX_BYTES, check_text
 from service.database import Database
 from service.idempotency import KEY_HEADER, answer_once
@@ -89,7 +90,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
-        route = admit(request)
+        route = await admit(request)
         if route and route.takes_key and KEY_HEADER in request.headers:
             return await answer_once(request, handler)
         return await handler(request)
@@ -107,25 +108,35 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return results.respond("internal_error")
 
 
-def identify(request: web.Request) -> Caller:
-    """Who sends a request, by its credentials; Refusal 401 where they are no good."""
-    return ANONYMOUS
+async def identify(request: web.Request) -> Caller:
+    """Who sends a request, by its Authorization header; Refusal 401 where that is no good."""
+    return await request.app[AUTH].identify(bearer_of(request))
 
 
-def admit(request: web.Request) -> Route | None:
-    """Let a route be called by its audience alone, and find the store that the call is about."""
+async def admit(request: web.Request) -> Route | None:
+    """Let a route be called by its audience alone, and find the store that the call is about.
+
+    Where everyone may call, credentials are not looked at: who sends an old token along with a
+    new password can sign in.
+    """
     match = request.match_info
     route = request.app[ROUTES].get(match.handler)
     if route is None:  # there is no such path, or it has no such method
         return None
     settings = request.app[SETTINGS]
-    caller = request[CALLER] = identify(request)
+    store_id = match.get("store_id", settings.store)
+    is_for_all = ANONYMOUS.role in route.audience
+    caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
+    if caller.store_id not in (None, store_id):
+        raise Refusal("not_found")
     is_open = route.is_open_in_development and settings.environment == "development"
-    if caller.role not in route.audience and not is_open:
-        raise Refusal("unauthorized", "Only health is open without credentials.")
+    if caller is ANONYMOUS and not (is_for_all or is_open):
+        raise Refusal("unauthorized")
+    if caller is not ANONYMOUS and caller.role not in route.audience:
+        raise Refusal("forbidden", role=caller.role)
     for name, value in match.items():
         check_text(name, value)
-    request[STORE_ID] = match.get("store_id", settings.store)
+    request[STORE_ID] = store_id
     return route
 
 
@@ -135,12 +146,13 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
+    app[AUTH] = Auth(settings, database)
     app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
     app[stock.BATCHES] = stock.batch_coalescer(database)
     app[feed.HUB] = feed.Hub(database)
     app[reports.WRITING] = asyncio.Semaphore(reports.AT_ONCE)
     app[ROUTES] = {}
-    domains = (stock, stores, reports, feed, catalog, accounts)
+    domains = (stock, stores, reports, feed, users, catalog, accounts)
     for routes in (health, *(domain.routes for domain in domains)):
         for route in routes:
             app[ROUTES][route.handler] = route
@@ -158,4 +170,5 @@ async def _say_goodbye(app: web.Application) -> None:
 async def _close(app: web.Application) -> None:
     await app[stock.RESERVATIONS].close()
     await app[stock.BATCHES].close()
+    await app[AUTH].close()
     await app[DATABASE].close()

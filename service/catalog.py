@@ -7,6 +7,7 @@ from aiohttp import web
 from sqlalchemy import text
 
 from service import results
+from service.auth import caller_of
 from service.bodies import MAX_BIGINT, OutsideId, parse_custom, read_body, read_query
 from service.keys import DATABASE, STORE_ID
 from service.routing import ADMINS, CALLER, EVERYONE, Routes
@@ -63,7 +64,7 @@ async def list_products(request: web.Request) -> web.Response:
     """Products by id: `q`, `after`, `limit`; admins also see those not offered any more."""
     query = read_query(request, ListQuery)
     page = {"search": query.q, "after": query.after, "limit": query.limit}
-    parameters = {"store_id": request[STORE_ID], "with_inactive": _is_admin(request), **page}
+    parameters = {"store_id": request[STORE_ID], "with_inactive": await _is_admin(request), **page}
     row = await request.app[DATABASE].read(LIST_PRODUCTS, **parameters)
     return _respond(row, {"store_id": request[STORE_ID]})
 
@@ -72,7 +73,9 @@ async def list_products(request: web.Request) -> web.Response:
 async def read_product(request: web.Request) -> web.Response:
     """A product, with its price in minor units and what is available."""
     ids = _ids(request)
-    row = await request.app[DATABASE].read(READ_PRODUCT, **ids, with_inactive=_is_admin(request))
+    row = await request.app[DATABASE].read(
+        READ_PRODUCT, **ids, with_inactive=await _is_admin(request)
+    )
     return _respond(row, ids)
 
 
@@ -105,8 +108,8 @@ async def remove_product(request: web.Request) -> web.Response:
     return _respond(row, ids)
 
 
-def _is_admin(request: web.Request) -> bool:
-    return request[CALLER].role in ADMINS
+async def _is_admin(request: web.Request) -> bool:
+    return (await caller_of(request)).role in ADMINS
 
 
 def _ids(request: web.Request) -> dict[str, str]:

@@ -38,7 +38,6 @@ from service.routing import API, OPERATORS, Routes
 STORE_REPORT = text("SELECT * FROM store_report(:store_id, CAST(:product_ids AS text[]))")
 CHANNEL = "holdfast.stock"
 PROTOCOL = "holdfast"
-BEARER = "bearer."
 
 FOLD_SECONDS = 0.25
 PATIENCE_SECONDS = 10.0
@@ -121,15 +120,6 @@ async def watch_store(request: web.Request) -> web.StreamResponse:
             await hub.attend(store, watcher)
             socket[CODE] = f"closed_{watcher.code or socket.close_code}"
     return socket
-
-
-def bearer_token(offered: Iterable[str]) -> str | None:
-    """The token among `Sec-WebSocket-Protocol` headers, where browsers can put one: `bearer.…`.
-
-    The subprotocol that we accept is `holdfast`, which is to be offered beside it.
-    """
-    protocols = (each.strip() for header in offered for each in header.split(","))
-    return next((each[len(BEARER) :] for each in protocols if each.startswith(BEARER)), None)
 
 
 def _check_origin(request: web.Request) -> None:

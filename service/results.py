@@ -96,6 +96,20 @@ SQL_RESULTS = {
     "not_dead": Result(409, "Message is no dead letter.", "It is waiting, or was delivered."),
     "not_due": Result(409, "Schedule is not due.", "It fires later, by the database's clock."),
     "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
+    "already_activated": Result(200, "You can sign in."),
+    "already_revoked": Result(200, "The key was revoked before."),
+    "login_taken": Result(409, "Login is taken.", "There is a user {login}."),
+    "unauthorized": Result(
+        401, "Credentials required.", "Sign in, or send a key: Authorization: Bearer …."
+    ),
+    "wrong_credentials": Result(
+        401, "Wrong credentials.", "No active user has this login and this password."
+    ),
+    "unknown_link": Result(404, "Unknown link.", "It was used, has lapsed, or never was."),
+    "unknown_key": Result(404, "Unknown key.", "The store has no key {key_id}."),
+    "too_many_requests": Result(
+        429, "Too many requests.", "Too many wrong passwords; wait {retry_after} seconds."
+    ),
     "invalid_request": Result(422, "Invalid request.", "A value is missing or out of range."),
 }
 
@@ -103,11 +117,11 @@ SQL_RESULTS = {
 HTTP_RESULTS = {
     "bad_request": Result(400, "Bad request."),
     "malformed_json": Result(400, "Malformed JSON."),
-    "unauthorized": Result(401, "Credentials required."),
     "bad_signature": Result(401, "Signature is not valid.", "Nothing was written."),
     "forbidden_origin": Result(
         403, "Origin not allowed.", "Pages of {origin} are not in HOLDFAST_CORS_ORIGINS."
     ),
+    "forbidden": Result(403, "Not allowed.", "This is not for a {role}."),
     "not_found": Result(404, "Not found.", "There is nothing at this path."),
     "method_not_allowed": Result(405, "Method not allowed."),
     "request_timeout": Result(408, "Request took too long.", "The body did not arrive in time."),
@@ -135,7 +149,11 @@ HTTP_RESULTS = {
 RESULTS = SQL_RESULTS | HTTP_RESULTS
 CODE = web.ResponseKey("CODE", str)
 """The result code of an answer, for the log."""
-RETRY_AFTER_SECONDS = "1"
+STATUS_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
 ENCODER = msgspec.json.Encoder(enc_hook=str)
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
@@ -160,6 +178,12 @@ def is_error(code: str) -> bool:
     return RESULTS[code].status >= 400
 
 
+def check(row: Any, **ids: Any) -> None:
+    """Let what a function answered pass, or refuse with its code and the ids concerned."""
+    if is_error(row.result_code):
+        raise Refusal(row.result_code, **ids)
+
+
 def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:
     """The one error shape: status, code, message, detail, and the ids concerned."""
     result = RESULTS[code]
@@ -179,7 +203,10 @@ def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
         return json_response(
             {"status": "success", "message": result.message, **fields}, result.status, code
         )
-    return json_response(error_body(code, detail, **fields), result.status, code)
+    response = json_response(error_body(code, detail, **fields), result.status, code)
+    if "retry_after" in fields:
+        response.headers["Retry-After"] = str(fields["retry_after"])
+    return response
 
 
 def respond_document(row: Any, **ids: Any) -> web.Response:
@@ -194,8 +221,8 @@ def json_response(content: object, status: int = 200, code: str = "ok") -> web.R
     """JSON, from an object or from text that the database built; `code` goes to the log."""
     body = content.encode() if isinstance(content, str) else ENCODER.encode(content)
     headers: Mapping[str, str] = JSON_HEADERS
-    if status == 503:
-        headers = {**JSON_HEADERS, "Retry-After": RETRY_AFTER_SECONDS}
+    if status in STATUS_HEADERS:
+        headers = {**JSON_HEADERS, **STATUS_HEADERS[status]}
     response = web.Response(body=body, status=status, headers=headers)
     response[CODE] = code
     return response

@@ -10,6 +10,7 @@ The worker is one more child: what it imports and does costs no API process memo
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -21,9 +22,10 @@ from pathlib import Path
 import asyncpg
 from aiohttp import web
 from alembic.util import CommandError
+from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError
 
-from service import migrate, stock_import
+from service import migrate, stock_import, user_commands
 from service.app import DRAINING, create_app
 from service.database import Database, connect
 from service.embedded import Postgres
@@ -124,7 +126,11 @@ async def _serve(settings: Settings, demo: bool) -> None:
         listeners = open_sockets(settings.host, settings.port, settings.processes)
         for listener in listeners:
             stack.callback(listener.close)
-        port = listeners[0].getsockname()[1]
+        settings = replace(
+            settings,
+            port=listeners[0].getsockname()[1],
+            jwt_secret=settings.jwt_secret or secrets.token_urlsafe(32),
+        )
         dsn = settings.database_url
         if not dsn:
             postgres = await stack.enter_async_context(Postgres(settings.data_dir))
@@ -140,13 +146,13 @@ async def _serve(settings: Settings, demo: bool) -> None:
         if len(listeners) == 1:
             await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
         else:
-            children = [asyncio.create_task(_keep_api(each, dsn)) for each in listeners]
+            children = [asyncio.create_task(_keep_api(each, dsn, settings)) for each in listeners]
             stack.push_async_callback(_cancel, *children)
             # Before them, or connections would queue up on sockets that nobody accepts from.
             for listener in listeners:
                 stack.callback(listener.close)
         stack.callback(worker.cancel)  # it finishes while they do
-        announce(settings, port)
+        announce(settings)
         await asyncio.Event().wait()
 
 
@@ -161,11 +167,16 @@ async def serve_child(settings: Settings) -> None:
     orphaned.cancel()
 
 
-async def _keep_api(listener: socket.socket, dsn: str) -> None:
+async def _keep_api(listener: socket.socket, dsn: str, settings: Settings) -> None:
     """Keep an API process running on a socket."""
     fd = listener.fileno()
-    settings = {LISTEN_FD: str(fd), "HOLDFAST_DATABASE_URL": dsn}
-    await _keep_child("An API process", ["serve"], settings, [fd])
+    environment = {
+        LISTEN_FD: str(fd),
+        "HOLDFAST_DATABASE_URL": dsn,
+        "HOLDFAST_JWT_SECRET": settings.jwt_secret,
+        "HOLDFAST_PORT": str(settings.port),
+    }
+    await _keep_child("An API process", ["serve"], environment, [fd])
 
 
 async def _keep_worker(settings: Settings, dsn: str, prepared: asyncio.Task[None]) -> None:
@@ -206,6 +217,8 @@ async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
         try:
             await _upgrade(owner_dsn)
             await _fill_store(settings, owner_dsn, demo)
+            if settings.environment == "development":
+                await _make_admin(settings, owner_dsn)
             return
         except asyncpg.InsufficientPrivilegeError as error:
             logger.warning("Not migrated: this login is not the owner's (%s)", error)
@@ -271,10 +284,22 @@ async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
         )
 
 
-def announce(settings: Settings, port: int) -> None:
+async def _make_admin(settings: Settings, owner_dsn: str) -> None:
+    """Let a developer sign in: a store without an admin gets one, whose password is told once."""
+    password = secrets.token_urlsafe(12)
+    row = await user_commands.create_first_admin(owner_dsn, settings.store, password)
+    if row["result_code"] == "ok":
+        logger.warning(
+            "Development: sign in as %s with the password %s, which is not shown again",
+            user_commands.FIRST_ADMIN,
+            password,
+        )
+
+
+def announce(settings: Settings) -> None:
     """Say where we are and how open."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logger.info("Serving on http://%s:%s", host, port)
+    logger.info("Serving on http://%s:%s", host, settings.port)
     if settings.environment == "development":
         logger.info("Development: callbacks are open to everyone who reaches this address")
         if settings.host not in ("127.0.0.1", "::1", "localhost"):

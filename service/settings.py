@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -14,6 +15,9 @@ SHORTEST_KEY = 24
 """Bytes of a webhook's secret, by Standard Webhooks."""
 ROOT = Path(__file__).resolve().parent.parent
 
+SECRET_BYTES = 32
+
+Network = IPv4Network | IPv6Network
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Origins = Annotated[str, msgspec.Meta(pattern=r"^\s*(https?://[^\s/]+(\s+|\Z))*\Z")]
 StoreId = Annotated[str, msgspec.Meta(pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z")]
@@ -60,6 +64,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     environment: Literal["development", "production"] = "development"
     jwt_secret: str = ""
+    """Secrets of tokens, at least 32 bytes each, with spaces between: the first signs, all are
+    taken. Empty: a new one at each start."""
+    token_seconds: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
+    """How long a user's token is good."""
+    public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[!-~]*[!-.0-~])?\Z")] = ""
+    """What links start with; empty: http and the address where the service listens."""
+    trusted_proxies: str = ""
+    """Addresses and networks, with spaces between, whose X-Forwarded-For is believed."""
     payment_key: str = ""
     """The key of the SHA-1 signature of payments; empty: none so signed are taken."""
     webhook_secrets: str = ""
@@ -68,6 +80,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=12)] = 0.5
     """Seconds between turning unready and refusing new connections."""
+
+    @property
+    def jwt_secrets(self) -> list[str]:
+        """The secrets of tokens; the first signs."""
+        return self.jwt_secret.split()
+
+    @property
+    def proxies(self) -> list[Network]:
+        """The networks whose X-Forwarded-For is believed; ValueError when one is none."""
+        return [ip_network(each) for each in self.trusted_proxies.split()]
+
+    @property
+    def link_base(self) -> str:
+        """What links start with."""
+        if self.public_url:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def owner_url(self) -> str:
@@ -115,14 +145,20 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         ) from None
     if settings.telegram_bot_token and not settings.telegram_chat_id:
         raise SettingsError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs {PREFIX}TELEGRAM_CHAT_ID, too")
-    if settings.environment == "production" and len(settings.jwt_secret.encode()) < 32:
-        raise SettingsError(
-            f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"
-        )
     try:
         _ = settings.webhook_keys
     except ValueError as error:  # without the value: it is a secret
         raise SettingsError(f"{PREFIX}WEBHOOK_SECRETS: {error}") from None
+    if settings.environment == "production" and not settings.jwt_secrets:
+        raise SettingsError(
+            f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"
+        )
+    if any(len(secret.encode()) < SECRET_BYTES for secret in settings.jwt_secrets):
+        raise SettingsError(f"each secret of {PREFIX}JWT_SECRET has to be of at least 32 bytes")
+    try:
+        _ = settings.proxies
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}TRUSTED_PROXIES: {error}") from None
     return settings
 
 

@@ -6,6 +6,7 @@ one of our own is started, from the binaries of HOLDFAST_TEST_BIN_DIR if that is
 
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,10 +20,10 @@ from aiohttp.web_runner import BaseRunner
 
 from service import migrate
 from service.app import create_app
+from service.auth import AUTH
 from service.database import Database, connect
 from service.embedded import Postgres
 from service.protocol import Runner
-from service.routing import ANONYMOUS, Caller
 from service.settings import Settings
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
@@ -30,6 +31,7 @@ from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_su
 
 Api: TypeAlias = "TestClient[web.Request, web.Application]"
 Connect = Callable[..., Awaitable[Any]]
+NewUser = Callable[..., Awaitable[int]]
 
 
 class RealServer(TestServer):
@@ -157,18 +159,37 @@ async def serve(
 
 
 @pytest.fixture
-def signed_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
-    """signed_in(17, "customer"): headers of a request by that user."""
-
-    def identify(request: web.Request) -> Caller:
-        role, _, user_id = request.headers.get("X-Test-Caller", "").partition(":")
-        return Caller(role, f"user:{user_id}", int(user_id)) if role else ANONYMOUS
-
-    monkeypatch.setattr("service.app.identify", identify)
-    return lambda user_id, role="customer": {"X-Test-Caller": f"{role}:{user_id}"}
-
-
-@pytest.fixture
 async def api(serve: Callable[..., Awaitable[Api]]) -> Api:
     """A client of the application on this test's database."""
     return await serve()
+
+
+@pytest.fixture
+def signed_in(api: Api) -> Callable[..., dict[str, str]]:
+    """signed_in(17, "customer"): headers of a request by that user of the store main."""
+
+    def headers(user_id: int, role: str = "customer") -> dict[str, str]:
+        now = int(time.time())
+        granted = api.app[AUTH].tokens.grant("main", user_id, role, 0, now, now)
+        return {"Authorization": f"Bearer {granted['access_token']}"}
+
+    return headers
+
+
+@pytest.fixture
+def new_user(sql: Any) -> NewUser:
+    """new_user("ann", store_id="main", role="customer", is_active=True): the user_id."""
+
+    async def create(
+        login: str, store_id: str = "main", *, role: str = "customer", is_active: bool = True
+    ) -> int:
+        await sql.execute("SELECT create_store($1)", store_id)
+        return int(
+            await sql.fetchval(
+                "INSERT INTO users (store_id, login, password_hash, role, is_active)"
+                " VALUES ($1, $2, '', $3, $4) RETURNING user_id",
+                *(store_id, login, role, is_active),
+            )
+        )
+
+    return create

@@ -44,5 +44,5 @@ END $$;
 COMMENT ON FUNCTION find_work IS
     'Which stores have something for the worker at checked_at, the database''s time: messages of '
     'p_channels that are due, holds that have lapsed, the schedule p_schedule (null: none) due, '
-    'not set yet, or set otherwise, messages delivered longer than p_keep ago, answers kept for 30 days. It only looks, '
-    'at all stores: what it finds is done store by store.';
+    'not set yet, or set otherwise, messages delivered longer than p_keep ago, and answers kept '
+    'for 30 days. It only looks, at all stores: what it finds is done store by store.';

@@ -25,6 +25,9 @@ CREATE OR REPLACE TRIGGER append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON purchases
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 COMMENT ON TRIGGER append_only ON purchases IS 'What was bought is given back by another row.';
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER append_only ON audit_log IS 'The log is only ever added to.';
 
 CREATE OR REPLACE TRIGGER lines_never_change
     BEFORE UPDATE OF store_id, reservation_id, product_id, quantity ON reservation_lines

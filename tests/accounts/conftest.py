@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-NewUser = Callable[..., Awaitable[int]]
 NewAccount = Callable[..., Awaitable[int]]
 
 
@@ -14,23 +13,6 @@ async def certain(send: Callable[[], Awaitable[Any]]) -> tuple[int, dict[str, An
     while (response := await send()).status == 503:
         assert (await response.json())["code"] in ("overloaded", "database_busy")
     return response.status, await response.json()
-
-
-@pytest.fixture
-def new_user(sql: Any) -> NewUser:
-    """new_user("ann", store_id="main", is_active=True): the user_id of a customer."""
-
-    async def create(login: str, store_id: str = "main", *, is_active: bool = True) -> int:
-        await sql.execute("SELECT create_store($1)", store_id)
-        return int(
-            await sql.fetchval(
-                "INSERT INTO users (store_id, login, password_hash, is_active)"
-                " VALUES ($1, $2, '', $3) RETURNING user_id",
-                *(store_id, login, is_active),
-            )
-        )
-
-    return create
 
 
 @pytest.fixture

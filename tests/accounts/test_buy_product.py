@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.accounts.conftest import NewAccount, NewUser, certain
-from tests.conftest import Api, Connect
+from tests.accounts.conftest import NewAccount, certain
+from tests.conftest import Api, Connect, NewUser
 from tests.race.test_reserve import until_waiting
 
 Stocked = Callable[..., Awaitable[None]]
@@ -198,7 +198,7 @@ async def test_unknown_things_and_those_of_others_are_404(
     body = {"product_id": "7", "account_id": shop.account_id}
     nowhere = "/api/v1/stores/nowhere/products/buy"
     response = await shop.api.post(nowhere, json=body, headers=shop.headers)
-    assert (response.status, (await response.json())["code"]) == (404, "unknown_store")
+    assert (response.status, (await response.json())["code"]) == (404, "not_found")
     assert await left(sql) == (4, 2000)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.accounts.conftest import NewAccount, NewUser
-from tests.conftest import Connect
+from tests.accounts.conftest import NewAccount
+from tests.conftest import Connect, NewUser
 
 Stocked = Callable[..., Awaitable[None]]
 

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 from service.accounts import is_signed_webhook
-from tests.accounts.conftest import NewAccount, NewUser, certain
-from tests.conftest import Api, Connect
+from tests.accounts.conftest import NewAccount, certain
+from tests.conftest import Api, Connect, NewUser
 from tests.race.test_reserve import until_waiting
 
 Stocked = Callable[..., Awaitable[None]]

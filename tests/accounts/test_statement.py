@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.accounts.conftest import NewAccount, NewUser
-from tests.conftest import Api
+from tests.accounts.conftest import NewAccount
+from tests.conftest import Api, NewUser
 
 Stocked = Callable[..., Awaitable[None]]
 SignedIn = Callable[..., dict[str, str]]
@@ -94,13 +94,19 @@ async def test_a_wrong_query_is_422(
     assert (response.status, (await response.json())["code"]) == (422, "invalid_body")
 
 
-async def test_unknown_users_and_stores_are_404(
+async def test_unknown_users_are_401_and_other_stores_404(
     api: Api, signed_in: SignedIn, new_user: NewUser
 ) -> None:
-    headers = signed_in(await new_user("ann") + 1)
-    for path, code in ((ME, "unknown_user"), ("/api/v1/stores/no/users/me", "unknown_store")):
-        response = await api.get(path, headers=headers)
-        assert (response.status, (await response.json())["code"]) == (404, code)
+    ann = await new_user("ann")
+    assert (await api.get(ME, headers=signed_in(ann + 1))).status == 401
+    assert (await api.get("/api/v1/stores/no/users/me", headers=signed_in(ann))).status == 404
+
+
+async def test_the_function_knows_its_users_and_stores(sql: Any, new_user: NewUser) -> None:
+    ann = await new_user("ann")
+    read = "SELECT result_code FROM read_statement($1, $2, NULL, 10)"
+    assert await sql.fetchval(read, "main", ann + 1) == "unknown_user"
+    assert await sql.fetchval(read, "no", ann) == "unknown_store"
 
 
 async def test_who_has_not_signed_in_sees_nothing(api: Api) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import aiohttp
 
-from tests.accounts.conftest import NewUser, certain
-from tests.accounts.conftest import new_user as new_user
+from tests.accounts.conftest import certain
 from tests.accounts.test_payment_webhook import KEY, WEBHOOK, signed
+from tests.conftest import NewUser
 from tests.faults.proxy import link_to
 from tests.faults.test_link import becomes
 from tests.server.conftest import Start

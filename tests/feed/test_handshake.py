@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 
 from service import protocol
-from service.feed import bearer_token
+from service.auth import bearer_token
 from tests.conftest import Api
 from tests.faults.proxy import link_to
 from tests.feed.conftest import FEED, Socket, Watch, told

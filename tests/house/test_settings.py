@@ -50,6 +50,9 @@ def test_values_are_typed() -> None:
         ("HOLDFAST_TELEGRAM_BOT_TOKEN", "token"),
         ("HOLDFAST_TELEGRAM_CHAT_ID", "somebody"),
         ("HOLDFAST_TELEGRAM_API_URL", "api.telegram.org"),
+        ("HOLDFAST_TOKEN_SECONDS", "0"),
+        ("HOLDFAST_PUBLIC_URL", "shop.example"),
+        ("HOLDFAST_PUBLIC_URL", "https://shop.example/"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
@@ -64,7 +67,7 @@ def test_a_database_url_must_be_one() -> None:
 
 def test_production_needs_a_long_secret() -> None:
     production = {"HOLDFAST_ENVIRONMENT": "production"}
-    for secret in ("", "x" * 31):
+    for secret in ("", " ", "x" * 31, "x" * 32 + " " + "y" * 31):
         with pytest.raises(SettingsError, match="HOLDFAST_JWT_SECRET"):
             read_settings(production | {"HOLDFAST_JWT_SECRET": secret})
     assert read_settings(production | {"HOLDFAST_JWT_SECRET": "x" * 32}).environment == "production"
@@ -87,6 +90,27 @@ def test_a_bot_needs_somebody_to_write_to() -> None:
     with pytest.raises(SettingsError, match="HOLDFAST_TELEGRAM_CHAT_ID"):
         read_settings(token)
     assert read_settings(token | {"HOLDFAST_TELEGRAM_CHAT_ID": "-100"}).telegram_chat_id == "-100"
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    settings = read_settings({"HOLDFAST_TRUSTED_PROXIES": "10.0.0.0/8 ::1"})
+    assert [str(network) for network in settings.proxies] == ["10.0.0.0/8", "::1/128"]
+    for wrong in ("proxy.example", "10.0.0.1/8", "10.0.0.1,10.0.0.2"):
+        with pytest.raises(SettingsError, match="HOLDFAST_TRUSTED_PROXIES"):
+            read_settings({"HOLDFAST_TRUSTED_PROXIES": wrong})
+
+
+@pytest.mark.parametrize(
+    ("settings", "base"),
+    [
+        (Settings(), "http://127.0.0.1:8080"),
+        (Settings(host="0.0.0.0", port=9000), "http://127.0.0.1:9000"),
+        (Settings(host="::"), "http://[::1]:8080"),
+        (Settings(public_url="https://shop.example"), "https://shop.example"),
+    ],
+)
+def test_links_lead_to_where_the_service_is(settings: Settings, base: str) -> None:
+    assert settings.link_base == base
 
 
 def test_a_slip_of_the_pen_is_found() -> None:

@@ -83,7 +83,8 @@ async def test_psql_hands_the_rest_to_psql_as_the_reader(start: Start, dsn: str)
 async def test_help_names_every_command(start: Start) -> None:
     command = await start("--help")
     assert await command.ends() == 0
-    for name in ("serve", "worker", "migrate", "check", "psql", "import-stock", "report", "outbox"):
+    commands = "serve worker migrate check psql import-stock report outbox user key"
+    for name in commands.split():
         assert await command.says(rf"^ +{name}\b")
     assert await command.says("HOLDFAST_")
 
@@ -95,6 +96,8 @@ async def test_help_names_every_command(start: Start) -> None:
         ("migrate", "newest schema"),
         ("check", "1 if"),
         ("psql", "--as"),
+        ("user", "create"),
+        ("key", "revoke"),
         ("import-stock", "product_id, name, quantity, price"),
     ],
 )

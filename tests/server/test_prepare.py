@@ -150,7 +150,7 @@ def test_callbacks_open_to_other_machines_are_warned_of(
     host: str, is_open: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    server.announce(Settings(host=host), 8000)
+    server.announce(Settings(host=host, port=8000))
     assert f"http://{f'[{host}]' if ':' in host else host}:8000" in caplog.text
     assert ("is not loopback: others may reach it" in caplog.text) == is_open
 

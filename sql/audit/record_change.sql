@@ -1,0 +1,53 @@
+CREATE OR REPLACE FUNCTION record_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_old jsonb := COALESCE(to_jsonb(OLD), '{}');  -- OLD is null on INSERT, NEW on DELETE
+    v_new jsonb := COALESCE(to_jsonb(NEW), '{}');
+    v_details jsonb;
+BEGIN
+    SELECT jsonb_object_agg(key, CASE
+        WHEN key = ANY (TG_ARGV[1:]) THEN '"not shown"'
+        ELSE jsonb_strip_nulls(jsonb_build_object('from', o.value, 'to', n.value)) END)
+    INTO v_details
+    FROM jsonb_each(v_old) AS o FULL JOIN jsonb_each(v_new) AS n USING (key)
+    WHERE o.value IS DISTINCT FROM n.value;
+
+    INSERT INTO audit_log (store_id, subject, action, details, actor)
+    VALUES (
+        (v_old || v_new) ->> 'store_id',
+        format('%s/%s', TG_TABLE_NAME, (v_old || v_new) ->> TG_ARGV[0]),
+        lower(TG_OP), COALESCE(v_details, '{}'),
+        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
+    );
+    RETURN NULL;
+END $$;
+
+COMMENT ON FUNCTION record_change IS
+    'Trigger: write the audit row of a change, whoever makes it. Its arguments: the column that '
+    'names the row, then those whose values are not shown. The actor is the setting '
+    'holdfast.actor, told through tell_actor(), else the session''s login.';
+
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON users
+    FOR EACH ROW EXECUTE FUNCTION record_change('user_id', 'password_hash');
+COMMENT ON TRIGGER record_change ON users IS 'Who made, changed, disabled whom.';
+
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT ON user_links
+    FOR EACH ROW WHEN (NEW.purpose = 'reset')
+    EXECUTE FUNCTION record_change('user_id', 'token_hash');
+COMMENT ON TRIGGER record_change ON user_links IS 'Who made a link that sets a new password.';
+
+-- That a key was used is no change of it.
+CREATE OR REPLACE TRIGGER record_change
+    AFTER INSERT OR UPDATE OF store_id, key_id, key_hash, name, revoked_at OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION record_change('key_id', 'key_hash');
+COMMENT ON TRIGGER record_change ON api_keys IS 'Who made and who revoked a key.';
+
+-- New products come by the million, with the ledger of their units.
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON products
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION record_change('product_id');
+COMMENT ON TRIGGER record_change ON products IS 'Who changed a price, a name, what is offered.';
+
+CREATE OR REPLACE TRIGGER record_deletion AFTER DELETE ON products
+    FOR EACH ROW EXECUTE FUNCTION record_change('product_id');
+COMMENT ON TRIGGER record_deletion ON products IS 'Who took a product away.';

@@ -1,0 +1,25 @@
+CREATE OR REPLACE FUNCTION create_user(
+    p_store_id text, p_login text, p_password_hash text, p_role text, p_is_active boolean,
+    p_actor text, OUT result_code text, OUT new_user_id bigint
+) LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
+BEGIN
+    -- Check.
+    result_code := CASE
+        WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
+        WHEN p_login ~ '^[!-~]{1,64}$' AND p_password_hash LIKE '$argon2id$%'
+            AND p_role IN ('customer', 'staff', 'admin') THEN 'ok'
+        ELSE 'invalid_request' END;
+    IF result_code <> 'ok' THEN RETURN; END IF;
+
+    -- Write. One statement decides and writes, so that of two who want a login one gets it.
+    PERFORM tell_actor(p_actor);
+    INSERT INTO users (store_id, login, password_hash, role, is_active)
+    VALUES (p_store_id, p_login, p_password_hash, p_role, p_is_active)
+    ON CONFLICT DO NOTHING RETURNING user_id INTO new_user_id;
+    PERFORM tell_actor(NULL);
+    IF new_user_id IS NULL THEN result_code := 'login_taken'; END IF;
+END $$;
+
+COMMENT ON FUNCTION create_user IS
+    'Create a user of any role. The hash is argon2id''s encoded form. Codes: ok, login_taken, '
+    'unknown_store, invalid_request.';

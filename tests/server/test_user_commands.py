@@ -1,0 +1,132 @@
+"""The commands user and key, the first admin of a development store, and shared secrets."""
+
+import asyncio
+import re
+from typing import Any
+
+import aiohttp
+import pytest
+
+from service import user_commands
+from tests.server.conftest import Start
+
+AUTH, REFRESH = "/api/v1/auth", "/api/v1/auth/refresh"
+
+
+@pytest.fixture(autouse=True)
+async def _store(sql: Any) -> None:
+    await sql.execute("SELECT create_store('main')")
+
+
+async def sign_in(browser: aiohttp.ClientSession, url: str, login: str, password: str) -> Any:
+    body = {"login": login, "password": password}
+    async with browser.post(url + AUTH, json=body) as response:
+        return response.status, await response.json()
+
+
+async def test_a_development_store_gets_one_admin_whose_password_is_told_once(
+    serve_process: Start, browser: aiohttp.ClientSession
+) -> None:
+    service = await serve_process()
+    (told,) = await service.says(r"sign in as (\w+) with the password (\S+),")
+    status, _ = await sign_in(browser, service.url, told[1], told[2])
+    assert status == 200
+    assert await service.stop() == 0
+    again = await serve_process()
+    assert await again.stop() == 0
+    assert not [line for line in again.log if "password" in line]
+
+
+async def test_of_services_that_start_together_one_makes_the_admin(sql: Any, dsn: str) -> None:
+    made = await asyncio.gather(
+        *(user_commands.create_first_admin(dsn, "main", "correct horse") for _ in range(6))
+    )
+    codes = [row["result_code"] for row in made]
+    assert sorted(codes) == ["already_exists"] * 5 + ["ok"]
+    assert await sql.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_production_makes_no_admin(serve_process: Start, sql: Any) -> None:
+    service = await serve_process(environment="production", jwt_secret="s" * 32)
+    await service.stop()
+    assert await sql.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_processes_take_each_others_tokens_and_know_their_address(
+    serve_process: Start, browser: aiohttp.ClientSession
+) -> None:
+    service = await serve_process(processes=2)
+    (told,) = await service.says(r"sign in as (\w+) with the password (\S+),")
+    _, answer = await sign_in(browser, service.url, told[1], told[2])
+    header = {"Authorization": f"Bearer {answer['access_token']}"}
+    for _ in range(12):  # each on a connection of its own, so that either process is asked
+        async with browser.post(service.url + REFRESH, headers=header) as response:
+            assert response.status == 200
+    body = {"login": "maria", "password": "correct horse"}
+    async with browser.post(f"{service.url}/api/v1/users", json=body) as response:
+        link = (await response.json())["activation_link"]
+    async with browser.get(link) as response:
+        assert response.status == 200
+
+
+async def test_an_operator_creates_a_user_who_signs_in(
+    start: Start, serve_process: Start, browser: aiohttp.ClientSession, dsn: str, sql: Any
+) -> None:
+    command = await start("user", "create", "boss", "--role", "admin", database_url=dsn)
+    assert await command.ends() == 0
+    (password,) = await command.says(r"^Password, not shown again: (\S+)$")
+    service = await serve_process(environment="production", jwt_secret="s" * 32)
+    status, _ = await sign_in(browser, service.url, "boss", password[1])
+    assert status == 200
+    assert await sql.fetchval("SELECT role FROM users WHERE login = 'boss'") == "admin"
+
+    again = await start("user", "create", "BOSS", database_url=dsn)
+    assert await again.ends() == 2
+    assert await again.says("^holdfast: Login is taken")
+    wrong = await start("user", "create", "two words", database_url=dsn)
+    assert await wrong.ends() == 2
+    assert await wrong.says(r"^holdfast: .*login")
+
+
+async def test_an_operator_makes_lists_and_revokes_a_key(
+    start: Start, serve_process: Start, browser: aiohttp.ClientSession, dsn: str
+) -> None:
+    make = await start("key", "create", "the till", database_url=dsn)
+    assert await make.ends() == 0
+    (made,) = await make.says(r"^Key (\d+) of main, not shown again: (hf_\S+)$")
+    service = await serve_process(environment="production", jwt_secret="s" * 32)
+    url = f"{service.url}/api/v1/reservations/1"
+    header = {"Authorization": f"Bearer {made[2]}"}
+    async with browser.get(url, headers=header) as response:
+        assert response.status == 404
+        assert (await response.json())["code"] == "unknown_reservation"
+
+    for verbs, said in (
+        (["list"], rf"^{made[1]}  the till  made .* last used .*  good$"),
+        (["revoke", made[1]], "opens nothing any more"),
+        (["revoke", made[1]], "opens nothing any more"),
+        (["list"], r"never used|last used .*  revoked "),
+    ):
+        command = await start("key", *verbs, database_url=dsn)
+        assert await command.ends() == 0
+        assert await command.says(said)
+        assert not [line for line in command.log if re.search("hf_", line)]
+    async with browser.get(url, headers=header) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["key", "create", "x", "--store", "nowhere"], "no store nowhere"),
+        (["user", "create", "x", "--store", "nowhere"], "no store nowhere"),
+        (["key", "revoke", "4711"], "no key 4711"),
+        (["key", "revoke", "9" * 30], "no key 999"),
+    ],
+)
+async def test_what_is_refused_is_said_and_exits_2(
+    start: Start, dsn: str, arguments: list[str], said: str
+) -> None:
+    command = await start(*arguments, database_url=dsn)
+    assert await command.ends() == 2
+    assert await command.says(f"^holdfast: .*{said}")

@@ -1,0 +1,166 @@
+"""What admins do about users: list, disable, give a link for another password."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.conftest import Api
+from tests.users.conftest import PASSWORD, CreateUser, Header
+from tests.users.test_sign_in import OTHER, REFRESH, sign_in
+
+USERS = "/api/v1/users"
+
+
+@pytest.fixture
+async def admin(user: CreateUser, header_of: Header) -> dict[str, str]:
+    """What an admin sends along."""
+    return await header_of(await user("root", role="admin"))
+
+
+async def reset_path(api: Api, admin: dict[str, str], user_id: int) -> str:
+    response = await api.post(f"{USERS}/{user_id}/reset-link", headers=admin)
+    assert response.status == 201
+    answer = await response.json()
+    assert answer["user_id"] == user_id
+    assert answer["expires_at"]
+    return str(answer["reset_link"].removeprefix("http://127.0.0.1:8080"))
+
+
+async def test_users_are_listed_by_id_page_by_page(
+    api: Api, user: CreateUser, admin: dict[str, str]
+) -> None:
+    ids = [await user(f"user{n}") for n in range(4)]
+    await user("stranger", store_id="north")
+    pages, after = [], 0
+    while after is not None:
+        response = await api.get(f"{USERS}?limit=2&after={after}", headers=admin)
+        assert response.status == 200
+        page = await response.json()
+        pages.append([each["login"] for each in page["users"]])
+        after = page["next"]
+    assert pages == [["root", "user0"], ["user1", "user2"], ["user3"]]
+    everybody = (await (await api.get(USERS, headers=admin)).json())["users"]
+    assert everybody[1] == {
+        "user_id": ids[0],
+        "login": "user0",
+        "role": "customer",
+        "is_active": True,
+        "created_at": everybody[1]["created_at"],
+        "accounts": [],
+    }
+    assert (await api.get(f"{USERS}?limit=0", headers=admin)).status == 422
+
+
+async def test_a_disabled_user_is_out_at_once_and_may_come_back(
+    api: Api, user: CreateUser, admin: dict[str, str], header_of: Header
+) -> None:
+    user_id = await user("maria")
+    header = await header_of(user_id)
+    for _ in range(2):
+        response = await api.put(f"{USERS}/{user_id}", json={"is_active": False}, headers=admin)
+        assert response.status == 200
+        assert (await response.json())["is_active"] is False
+        assert (await api.post(REFRESH, headers=header)).status == 401
+        assert (await sign_in(api, "maria")).status == 401
+    await api.put(f"{USERS}/{user_id}", json={"is_active": True}, headers=admin)
+    assert (await api.post(REFRESH, headers=header)).status == 401  # an old token stays dead
+    assert (await sign_in(api, "maria")).status == 200
+
+
+@pytest.mark.parametrize("user_id", ["4711", "0", "me", "-1", "9" * 19, "٣", "1.0"])
+async def test_an_unknown_user_is_404(
+    api: Api, user: CreateUser, admin: dict[str, str], user_id: str
+) -> None:
+    put = await api.put(f"{USERS}/{user_id}", json={"is_active": True}, headers=admin)
+    link = await api.post(f"{USERS}/{user_id}/reset-link", headers=admin)
+    for response in (put, link):
+        assert response.status == 404
+        assert (await response.json())["code"] == "unknown_user"
+
+
+async def test_a_user_of_another_store_is_unknown(
+    api: Api, user: CreateUser, admin: dict[str, str], sql: Any
+) -> None:
+    stranger = await user("stranger", store_id="north")
+    put = await api.put(f"{USERS}/{stranger}", json={"is_active": False}, headers=admin)
+    link = await api.post(f"{USERS}/{stranger}/reset-link", headers=admin)
+    there = await api.get("/api/v1/stores/north/users", headers=admin)
+    assert [put.status, link.status, there.status] == [404, 404, 404]
+    assert await sql.fetchval("SELECT bool_and(is_active) FROM users")
+
+
+@pytest.mark.parametrize("body", [{}, {"is_active": 1}, {"is_active": True, "role": "admin"}])
+async def test_wrong_fields_are_422(
+    api: Api, user: CreateUser, admin: dict[str, str], body: dict[str, Any]
+) -> None:
+    user_id = await user("maria")
+    response = await api.put(f"{USERS}/{user_id}", json=body, headers=admin)
+    assert response.status == 422
+
+
+async def test_a_reset_link_sets_a_password_once(
+    api: Api, user: CreateUser, admin: dict[str, str], header_of: Header
+) -> None:
+    user_id = await user("maria")
+    header = await header_of(user_id)
+    path = await reset_path(api, admin, user_id)
+    page = await api.get(path)
+    assert (page.status, page.content_type) == (200, "text/html")
+    assert page.headers["Cache-Control"] == "no-store"
+    assert (await api.post(path, json={"password": "short"})).status == 422
+    assert (await sign_in(api, "maria")).status == 200  # looking and slipping do nothing
+
+    assert (await api.post(path, json={"password": OTHER})).status == 200
+    again = await api.post(path, json={"password": PASSWORD})
+    assert (again.status, (await again.json())["code"]) == (404, "unknown_link")
+    assert (await api.post(REFRESH, headers=header)).status == 401
+    assert (await sign_in(api, "maria")).status == 401
+    assert (await sign_in(api, "maria", OTHER)).status == 200
+
+
+async def test_of_many_who_follow_a_reset_link_together_one_sets_the_password(
+    api: Api, user: CreateUser, admin: dict[str, str], sql: Any
+) -> None:
+    path = await reset_path(api, admin, await user("maria"))
+    responses = await asyncio.gather(
+        *(api.post(path, json={"password": f"{OTHER} {n}"}) for n in range(10))
+    )
+    assert Counter(response.status for response in responses) == {200: 1, 404: 9}
+    assert await sql.fetchval("SELECT max(token_generation) FROM users") == 1
+
+
+async def test_only_the_newest_reset_link_is_good_and_none_of_the_wrong_kind(
+    api: Api, user: CreateUser, admin: dict[str, str], sql: Any
+) -> None:
+    user_id = await user("maria")
+    first = await reset_path(api, admin, user_id)
+    second = await reset_path(api, admin, user_id)
+    assert (await api.post(first, json={"password": OTHER})).status == 404
+    assert (await api.get(second.replace("reset", "activation"))).status == 404
+    await sql.execute("UPDATE user_links SET expires_at = clock_timestamp()")
+    assert (await api.post(second, json={"password": OTHER})).status == 404
+
+
+async def test_a_change_of_password_voids_the_reset_link(
+    api: Api, user: CreateUser, admin: dict[str, str], header_of: Header
+) -> None:
+    user_id = await user("maria")
+    path = await reset_path(api, admin, user_id)
+    change = {"current_password": PASSWORD, "password": OTHER}
+    header = await header_of(user_id)
+    assert (await api.post(f"{USERS}/me/password", json=change, headers=header)).status == 200
+    assert (await api.post(path, json={"password": PASSWORD})).status == 404
+
+
+async def test_a_reset_activates_nobody(api: Api, user: CreateUser, admin: dict[str, str]) -> None:
+    user_id = await user("maria", is_active=False)
+    path = await reset_path(api, admin, user_id)
+    assert (await api.post(path, json={"password": OTHER})).status == 200
+    assert (await sign_in(api, "maria", OTHER)).status == 401
+
+
+async def test_users_of_an_unknown_store(sql: Any) -> None:
+    code = "SELECT result_code FROM list_users('nowhere', NULL, 10)"
+    assert await sql.fetchval(code) == "unknown_store"
