@@ -14,6 +14,7 @@ from service.auth import bearer_token
 from tests.conftest import Api
 from tests.faults.proxy import link_to
 from tests.feed.conftest import FEED, Socket, Watch, told
+from tests.users.conftest import create_key
 
 Stocked = Callable[..., Awaitable[None]]
 Serve = Callable[..., Awaitable[Api]]
@@ -47,7 +48,7 @@ async def closed(socket: Socket) -> int | None:
         ("main", {"Connection": "keep-alive"}, 400, "bad_request"),
         ("main", {"Sec-WebSocket-Version": "12"}, 400, "bad_request"),
         ("main", {"Sec-WebSocket-Key": "short"}, 400, "bad_request"),
-        ("main", {"Sec-WebSocket-Protocol": "chat, bearer.x"}, 400, "bad_request"),
+        ("main", {"Sec-WebSocket-Protocol": "chat, bearer.x"}, 401, "unauthorized"),
         ("main", {"Sec-WebSocket-Protocol": ""}, 400, "bad_request"),
         ("main", {"Origin": "https://evil.example"}, 403, "forbidden_origin"),
         ("main", {"Origin": "null"}, 403, "forbidden_origin"),
@@ -93,17 +94,18 @@ async def test_pages_of_our_own_and_of_allowed_sites_may_watch(
 
 
 async def test_a_token_travels_as_a_subprotocol_and_is_neither_sent_back_nor_logged(
-    api: Api, stocked: Stocked, caplog: pytest.LogCaptureFixture
+    api: Api, stocked: Stocked, sql: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stocked({"1": 5})
+    key = await create_key(sql)
     caplog.set_level(logging.INFO)
-    socket = await api.ws_connect(FEED + "main", protocols=("bearer.abc", "holdfast"))
+    socket = await api.ws_connect(FEED + "main", protocols=("bearer." + key, "holdfast"))
     assert socket.protocol == "holdfast"
     assert await told(socket) == {"1": (5, 0, 5)}
     with pytest.raises(WSServerHandshakeError, match="400"):
-        await api.ws_connect(FEED + "main", protocols=("bearer.abc",))
+        await api.ws_connect(FEED + "main", protocols=("bearer." + key,))
     await socket.close()
-    assert not [record for record in caplog.records if "abc" in str(vars(record))]
+    assert not [record for record in caplog.records if key in str(vars(record))]
 
 
 @pytest.mark.parametrize(

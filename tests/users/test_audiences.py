@@ -48,7 +48,7 @@ async def everybody(cluster: str, template: str) -> AsyncIterator[Everybody]:
     """One database for all routes: what they change does not matter here."""
     name = template.replace("template", "audiences")
     admin = await asyncpg.connect(cluster)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     url = with_database(cluster, name)
     sql = await connect(url, OWNER)
     settings = Settings(environment="production", jwt_secret=SECRET)
