@@ -13,8 +13,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 run: $(VENV)/.run
 	$(BIN)/python -m service serve $(DEMO)
 
+# Two test processes: much of a test is waiting for PostgreSQL.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html --cov-report=xml \
+	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term --cov-report=html --cov-report=xml \
 		--cov-report=json:reports/coverage.json $(ARGS)
 
 check: $(VENV)/.test

@@ -30,7 +30,9 @@ from service.protocol import Runner
 from service.settings import Settings
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
+from tests.plpgsql_coverage import pytest_sessionfinish as pytest_sessionfinish
 from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_summary
+from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
 
 MEMORY = Path("/dev/shm")
 """A thousand databases come and go, of some 300 files each: a disk takes five times as long."""

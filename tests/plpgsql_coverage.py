@@ -5,7 +5,9 @@ statement. Each test has a database of its own, so its counts are read before th
 and summed. Measured with `pytest --cov`; the result is printed and kept in reports/plpgsql.json.
 """
 
+import base64
 import json
+import pickle
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -248,6 +250,28 @@ def pytest_configure(config: pytest.Config) -> None:
     """Measure when Python is measured."""
     asked = config.getoption("cov_source", default=None)
     profile.wanted = bool(asked) and not config.getoption("no_cov", default=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what one of several test processes counted to the one that reports."""
+    if profile.wanted and hasattr(session.config, "workeroutput"):
+        counted = base64.b64encode(pickle.dumps((profile.reason, profile.functions))).decode()
+        session.config.workeroutput["plpgsql"] = counted
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a test process counted (pytest-xdist)."""
+    if counted := getattr(node, "workeroutput", {}).get("plpgsql"):
+        reason, functions = pickle.loads(base64.b64decode(counted))
+        if profile.reason:
+            profile.reason = reason
+        for name, function in functions.items():
+            known = profile.functions.setdefault(name, function)
+            if known is not function:
+                for number, statement in function.statements.items():
+                    known.statements[number].runs += statement.runs
+                    known.statements[number].errors += statement.errors
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

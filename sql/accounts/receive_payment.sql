@@ -4,22 +4,24 @@ CREATE OR REPLACE FUNCTION receive_payment(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_account accounts;
-    v_entry account_entries;
+    v_paid record;
 BEGIN
     -- Lock. Where there is no account yet, twins meet at the unique keys, and the second is tried
     -- again.
     SELECT * INTO v_account FROM accounts
     WHERE store_id = p_store_id AND bill_id = p_bill_id FOR UPDATE;
-    SELECT * INTO v_entry FROM account_entries
-    WHERE store_id = p_store_id AND transaction_id = p_transaction_id;
+    -- With its own account, which a twin may have made since the line above found none.
+    SELECT a.user_id, a.bill_id, e.amount INTO v_paid
+    FROM account_entries AS e JOIN accounts AS a USING (store_id, account_id)
+    WHERE e.store_id = p_store_id AND e.transaction_id = p_transaction_id;
 
     -- Check. A user who may not sign in any more has paid all the same.
     result_code := CASE
         WHEN num_nulls(p_transaction_id, p_user_id, p_bill_id) > 0
             OR NOT COALESCE(p_amount > 0, false) THEN 'invalid_request'
-        WHEN (v_entry.account_id, v_entry.amount, v_account.user_id)
-            = (v_account.account_id, p_amount, p_user_id) THEN 'already_paid'
-        WHEN v_entry.entry_id IS NOT NULL THEN 'transaction_id_reused'
+        WHEN (v_paid.user_id, v_paid.bill_id, v_paid.amount)
+            = (p_user_id, p_bill_id, p_amount) THEN 'already_paid'
+        WHEN v_paid.amount IS NOT NULL THEN 'transaction_id_reused'
         WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
         WHEN NOT EXISTS (
             SELECT FROM users WHERE store_id = p_store_id AND user_id = p_user_id
