@@ -63,7 +63,14 @@ GONE = {
     "57P03",  # cannot_connect_now
 }
 ATTEMPTS = 4
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)  # TimeoutError is one
+# Of which TimeoutError is an OSError; and an InternalClientError says that the server had ended the
+# connection, but not closed it yet.
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 T = TypeVar("T")
 
