@@ -47,11 +47,11 @@ PROBES = 15
 PING, PONG = b"\x89\x00", b"\x8a\x80\0\0\0\0"
 CHUNK = 65536
 LUA = """
-local number, thread = 0, 0
-function setup(thread_) thread_:set("thread", thread); thread = thread + 1 end
+local number, threads = 0, 0
+function setup(thread) thread:set("thread_number", threads); threads = threads + 1 end
 function request()
     number = number + 1
-    local id = string.format("%%d%%09d", %(run)d * 10 + thread + 1, number)
+    local id = string.format("%%d%%09d", %(run)d * 10 + thread_number + 1, number)
     local body = '{"reservation_id":"' .. id .. '","product_id":"' .. (number %% %(items)d + 1) ..
         '","quantity":1,"timestamp":"2026-11-21T10:00:00Z"}'
     return wrk.format("POST", "/api/v1/reserve", {["Content-Type"]="application/json"}, body)

@@ -17,10 +17,14 @@ BEGIN
             AS l (number, product_id, quantity)
         GROUP BY 1, 2
     ), placed AS (
-        SELECT l.*, s.on_hand - s.reserved AS available,
+        -- LATERAL with LIMIT looks rows up by their key, also while no statistics tell to.
+        SELECT l.*, s.available,
             dense_rank() OVER (ORDER BY l.product_id COLLATE "C")::int AS product
         FROM lines AS l
-        LEFT JOIN stock AS s ON s.store_id = p_store_id AND s.product_id = l.product_id
+        LEFT JOIN LATERAL (
+            SELECT k.on_hand - k.reserved AS available FROM stock AS k
+            WHERE k.store_id = p_store_id AND k.product_id = l.product_id LIMIT 1
+        ) AS s ON true
     ), requests AS (
         SELECT p.number, p_reservation_ids[p.number] AS reservation_id,
             array_agg(p.product ORDER BY p.product) AS products,
@@ -48,8 +52,10 @@ BEGIN
             ELSE 'reservation_closed' END,
         r.products, r.product_ids, r.quantities, r.available
     FROM requests AS r
-    LEFT JOIN reservations AS k
-        ON k.store_id = p_store_id AND k.reservation_id = r.reservation_id
+    LEFT JOIN LATERAL (
+        SELECT q.reservation_id, q.status, q.expires_at FROM reservations AS q
+        WHERE q.store_id = p_store_id AND q.reservation_id = r.reservation_id LIMIT 1
+    ) AS k ON true
     ORDER BY r.number;
 END $$;
 
