@@ -273,6 +273,16 @@ async def test_a_wrong_query_is_422(api: Api, path: str) -> None:
     assert await code(await api.get(PRODUCTS + path)) == (422, "invalid_body")
 
 
+async def test_credentials_that_are_no_good_do_not_hide_what_is_public(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({"7": 1})
+    assert await ids(api, headers={"Authorization": "Bearer old"}) == ["7"]
+    await stocked({"8": 1}, store_id="other")
+    response = await api.get("/api/v1/stores/other/products", headers=admin)
+    assert response.status == 200, "an admin elsewhere is a guest here"
+
+
 async def test_unknown_stores_and_products_are_404(
     api: Api, admin: dict[str, str], stocked: Stocked
 ) -> None:
