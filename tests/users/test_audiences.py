@@ -15,7 +15,7 @@ from service.database import Database, connect
 from service.migrate import OWNER
 from service.routing import ROUTES, Route
 from service.settings import Settings
-from tests.conftest import Api, RealServer, with_database
+from tests.conftest import STRATEGY, Api, RealServer, with_database
 from tests.users.conftest import SECRET, bearer, create_key, create_user, token_of
 
 DECLARED = {
@@ -48,7 +48,7 @@ async def everybody(cluster: str, template: str) -> AsyncIterator[Everybody]:
     """One database for all routes: what they change does not matter here."""
     name = template.replace("template", "audiences")
     admin = await asyncpg.connect(cluster)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {STRATEGY}")
     url = with_database(cluster, name)
     sql = await connect(url, OWNER)
     settings = Settings(environment="production", jwt_secret=SECRET)
