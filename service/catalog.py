@@ -1,6 +1,6 @@
 """The catalog: products that a store offers, with their prices."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -66,7 +66,7 @@ async def list_products(request: web.Request) -> web.Response:
     page = {"search": query.q, "after": query.after, "limit": query.limit}
     parameters = {"store_id": request[STORE_ID], "with_inactive": await _is_admin(request), **page}
     row = await request.app[DATABASE].read(LIST_PRODUCTS, **parameters)
-    return _respond(row, {"store_id": request[STORE_ID]})
+    return results.respond_document(row, store_id=request[STORE_ID])
 
 
 @routes.get("/products/{product_id}", EVERYONE)
@@ -76,7 +76,7 @@ async def read_product(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].read(
         READ_PRODUCT, **ids, with_inactive=await _is_admin(request)
     )
-    return _respond(row, ids)
+    return results.respond_document(row, **ids)
 
 
 @routes.post("/products", ADMINS)
@@ -86,7 +86,9 @@ async def create_product(request: web.Request) -> web.Response:
     ids = {"store_id": request[STORE_ID], "product_id": product.product_id}
     parameters = msgspec.structs.asdict(product) | ids
     row = await request.app[DATABASE].call(CREATE_PRODUCT, **parameters, actor=request[CALLER].name)
-    return _respond(row, ids, 201 if row.result_code == "ok" else 200)
+    if row.result_code == "ok":
+        return results.json_response(row.document, 201)
+    return results.respond_document(row, **ids)
 
 
 @routes.put("/products/{product_id}", ADMINS)
@@ -97,7 +99,7 @@ async def change_product(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].call(
         CHANGE_PRODUCT, **ids, **msgspec.structs.asdict(product), actor=request[CALLER].name
     )
-    return _respond(row, ids)
+    return results.respond_document(row, **ids)
 
 
 @routes.delete("/products/{product_id}", ADMINS)
@@ -105,7 +107,7 @@ async def remove_product(request: web.Request) -> web.Response:
     """Remove a product; one that has a history is only offered no more: see `is_removed`."""
     ids = _ids(request)
     row = await request.app[DATABASE].call(REMOVE_PRODUCT, **ids, actor=request[CALLER].name)
-    return _respond(row, ids)
+    return results.respond_document(row, **ids)
 
 
 async def _is_admin(request: web.Request) -> bool:
@@ -114,10 +116,3 @@ async def _is_admin(request: web.Request) -> bool:
 
 def _ids(request: web.Request) -> dict[str, str]:
     return {"store_id": request[STORE_ID], "product_id": request.match_info["product_id"]}
-
-
-def _respond(row: Any, ids: dict[str, str], status: int = 200) -> web.Response:
-    """The document that the database built, or the error that its code means."""
-    if results.is_error(row.result_code):
-        return results.respond(row.result_code, **ids)
-    return results.json_response(row.document, status, row.result_code)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.conftest import Api, Connect
@@ -95,6 +96,26 @@ async def test_a_twin_hears_at_once_that_the_first_is_under_way(
             status, _, code = await send(api, "k")
         assert (status, code) == (409, "request_in_progress")
     assert (await first)[0] == 200
+    assert await on_hand(sql) == 6
+
+
+async def test_a_connection_lost_within_is_told_and_the_repeat_is_safe(
+    api: Api, stocked: Stocked, connect_as: Connect, sql: Any, dsn: str
+) -> None:
+    await stocked({"a": 1})
+    blocker, admin = await connect_as("owner"), await asyncpg.connect(dsn)
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM stock FOR UPDATE")
+        first = asyncio.create_task(send(api, "k"))
+        async with asyncio.timeout(5):
+            while not await admin.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE NOT granted"
+            ):
+                await asyncio.sleep(0.01)
+        status, _, code = await first
+    await admin.close()
+    assert (status, code) == (503, "outcome_unknown")
+    assert (await send(api, "k"))[0] == 200
     assert await on_hand(sql) == 6
 
 
