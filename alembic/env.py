@@ -9,7 +9,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from service import migrate
+from service.database import migrate
 
 
 def run_command(connection: Connection) -> None:

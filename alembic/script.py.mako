@@ -1,6 +1,6 @@
 """${message}"""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -16,7 +16,7 @@ from bench.cluster import Cluster, fresh_cluster
 from bench.load import HERE, BenchError, Figures, Work, find_program
 from bench.report import PGBENCH_CLIENTS, Measurement
 from bench.systems import BATCH, SYSTEMS, UNIFORM, WORKS, Holdfast, Pgbench, System
-from service.embedded import EmbeddedError
+from service.database.embedded.files import EmbeddedError
 
 RESULTS = HERE / "results"
 

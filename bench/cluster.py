@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from service.embedded import Postgres
+from service.database.embedded.server import Postgres
 
 PRODUCTS = 10_000
 ON_HAND = 1_000_000_000_000

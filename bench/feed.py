@@ -36,8 +36,8 @@ sys.path.insert(0, str(ROOT))
 
 import asyncpg  # noqa: E402
 
-from service import migrate  # noqa: E402
-from service.embedded import Postgres  # noqa: E402
+from service.database import migrate  # noqa: E402
+from service.database.embedded.server import Postgres  # noqa: E402
 
 FEED = "/api/v1/ws/stores/main"
 ITEMS = 10

@@ -28,7 +28,7 @@ from bench.load import (
     run_wrk,
     surroundings,
 )
-from service import migrate
+from service.database import migrate
 from service.settings import ROOT
 
 PROCESSES = 2

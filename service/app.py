@@ -11,16 +11,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
-from service import accounts, catalog, feed, reports, results, stock, stores, users
-from service.auth import AUTH, Auth, bearer_of
-from service.bodies import MAX_BYTES, check_text
-from service.database import Database
-from service.idempotency import KEY_HEADER, answer_once
-from service.keys import DATABASE, SETTINGS, STORE_ID
+from service.database.pool import Database
+from service.domains import accounts, catalog, feed, reports, reservations, stock, stores, users
 from service.logs import REQUEST_ID, Event
-from service.results import CODE, Refusal
-from service.routing import ANONYMOUS, CALLER, EVERYONE, ROUTES, Caller, Route, Routes
+from service.results import Refusal
 from service.settings import Settings
+from service.web import responses
+from service.web.auth import AUTH, Auth, bearer_of
+from service.web.bodies import MAX_BYTES, check_text
+from service.web.context import DATABASE, SETTINGS, STORE_ID
+from service.web.idempotency import KEY_HEADER, answer_once
+from service.web.responses import CODE
+from service.web.routing import ANONYMOUS, CALLER, EVERYONE, ROUTES, Caller, Route, Routes
 
 HEALTH = "/health/"
 
@@ -40,7 +42,7 @@ health = Routes("")
 @health.get("/health/live", EVERYONE)
 async def live(request: web.Request) -> web.Response:
     """The process runs; says nothing about PostgreSQL."""
-    return results.json_response({"status": "live"})
+    return responses.json_response({"status": "live"})
 
 
 @health.get("/health/ready", EVERYONE)
@@ -55,7 +57,7 @@ async def ready(request: web.Request) -> web.Response:
         raise Refusal("database_unavailable") from None
     if not row.answer:
         raise Refusal("database_unavailable", "The database is not migrated yet.")
-    return results.json_response({"status": "ready"})
+    return responses.json_response({"status": "ready"})
 
 
 @web.middleware
@@ -95,17 +97,17 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await answer_once(request, handler)
         return await handler(request)
     except Refusal as refusal:
-        return results.respond(refusal.code, refusal.detail, **refusal.fields)
+        return responses.respond(refusal.code, refusal.detail, **refusal.fields)
     except web.HTTPNotFound:
-        return results.respond("not_found")
+        return responses.respond("not_found")
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = results.respond("method_not_allowed", f"Allowed here: {allowed}.")
+        response = responses.respond("method_not_allowed", f"Allowed here: {allowed}.")
         response.headers["Allow"] = allowed
         return response
     except Exception:
         logger.exception("A request failed")
-        return results.respond("internal_error")
+        return responses.respond("internal_error")
 
 
 async def identify(request: web.Request) -> Caller:
@@ -147,12 +149,12 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[AUTH] = Auth(settings, database)
-    app[stock.RESERVATIONS] = stock.reservation_coalescer(database)
-    app[stock.BATCHES] = stock.batch_coalescer(database)
+    app[reservations.RESERVATIONS] = reservations.reservation_coalescer(database)
+    app[reservations.BATCHES] = reservations.batch_coalescer(database)
     app[feed.HUB] = feed.Hub(database)
     app[reports.WRITING] = asyncio.Semaphore(reports.AT_ONCE)
     app[ROUTES] = {}
-    domains = (stock, stores, reports, feed, users, catalog, accounts)
+    domains = (reservations, stock, stores, reports, feed, users, catalog, accounts)
     for routes in (health, *(domain.routes for domain in domains)):
         for route in routes:
             app[ROUTES][route.handler] = route
@@ -168,7 +170,7 @@ async def _say_goodbye(app: web.Application) -> None:
 
 
 async def _close(app: web.Application) -> None:
-    await app[stock.RESERVATIONS].close()
-    await app[stock.BATCHES].close()
+    await app[reservations.RESERVATIONS].close()
+    await app[reservations.BATCHES].close()
     await app[AUTH].close()
     await app[DATABASE].close()

@@ -1,10 +1,6 @@
 """The one table from result code to HTTP status and message, and the one shape of an answer."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-import msgspec
-from aiohttp import web
 
 
 class Result(NamedTuple):
@@ -147,15 +143,6 @@ HTTP_RESULTS = {
 }
 
 RESULTS = SQL_RESULTS | HTTP_RESULTS
-CODE = web.ResponseKey("CODE", str)
-"""The result code of an answer, for the log."""
-STATUS_HEADERS = {
-    401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "1"},
-    503: {"Retry-After": "1"},
-}
-ENCODER = msgspec.json.Encoder(enc_hook=str)
-JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
 
 class Refusal(Exception):
@@ -194,35 +181,3 @@ def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:
         "detail": detail or result.detail.format_map(_Gaps(fields)),
         **fields,
     }
-
-
-def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
-    """The answer to a result code: success with `fields`, or the error shape with them."""
-    result = RESULTS[code]
-    if result.status < 400:
-        return json_response(
-            {"status": "success", "message": result.message, **fields}, result.status, code
-        )
-    response = json_response(error_body(code, detail, **fields), result.status, code)
-    if "retry_after" in fields:
-        response.headers["Retry-After"] = str(fields["retry_after"])
-    return response
-
-
-def respond_document(row: Any, **ids: Any) -> web.Response:
-    """The document that the database built, or the error that its code means."""
-    result = RESULTS[row.result_code]
-    if result.status >= 400:
-        return respond(row.result_code, **ids)
-    return json_response(row.document, result.status, row.result_code)
-
-
-def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
-    """JSON, from an object or from text that the database built; `code` goes to the log."""
-    body = content.encode() if isinstance(content, str) else ENCODER.encode(content)
-    headers: Mapping[str, str] = JSON_HEADERS
-    if status in STATUS_HEADERS:
-        headers = {**JSON_HEADERS, **STATUS_HEADERS[status]}
-    response = web.Response(body=body, status=status, headers=headers)
-    response[CODE] = code
-    return response

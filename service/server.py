@@ -25,16 +25,18 @@ from alembic.util import CommandError
 from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError
 
-from service import migrate, stock_import, user_commands
 from service.app import DRAINING, create_app
-from service.database import Database, connect
-from service.embedded import Postgres
-from service.protocol import FINISH_SECONDS, Runner
+from service.commands import import_stock
+from service.commands.user import FIRST_ADMIN, create_first_admin
+from service.database import migrate
+from service.database.embedded.server import Postgres
+from service.database.pool import Database, connect
 from service.settings import Settings
+from service.web.protocol import FINISH_SECONDS, Runner
 
 logger = logging.getLogger("holdfast.server")
 
-DEMO = Path(__file__).with_name("demo.csv")
+DEMO = Path(import_stock.__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
 BACKLOG = 1024
 MIGRATION = "migration"
@@ -275,7 +277,7 @@ async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
     finally:
         await connection.close()
     if is_empty and demo:
-        await stock_import.import_file(owner_dsn, settings.store, DEMO, add=False)
+        await import_stock.import_file(owner_dsn, settings.store, DEMO, add=False)
     elif is_empty:
         logger.info(
             "Store %s has no products yet. Load some: python -m service import-stock FILE.csv "
@@ -287,11 +289,11 @@ async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
 async def _make_admin(settings: Settings, owner_dsn: str) -> None:
     """Let a developer sign in: a store without an admin gets one, whose password is told once."""
     password = secrets.token_urlsafe(12)
-    row = await user_commands.create_first_admin(owner_dsn, settings.store, password)
+    row = await create_first_admin(owner_dsn, settings.store, password)
     if row["result_code"] == "ok":
         logger.warning(
             "Development: sign in as %s with the password %s, which is not shown again",
-            user_commands.FIRST_ADMIN,
+            FIRST_ADMIN,
             password,
         )
 

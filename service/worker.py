@@ -17,7 +17,7 @@ import msgspec
 from croniter import croniter
 from sqlalchemy import TextClause, text
 
-from service.database import Database
+from service.database.pool import Database
 from service.delivery import Channel, Message, Postponed, Undeliverable, open_channels
 from service.results import Refusal, is_error
 from service.settings import Settings

@@ -4,57 +4,41 @@ HOLDFAST_TEST_DATABASE_URL names a server to use (a login that may create databa
 one of our own is started, from the binaries of HOLDFAST_TEST_BIN_DIR if that is set.
 """
 
+import asyncio
 import os
 import secrets
 import shutil
+import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web_runner import BaseRunner
 
-from service import migrate
 from service.app import create_app
-from service.auth import AUTH
-from service.database import Database, connect
-from service.embedded import Postgres
-from service.protocol import Runner
-from service.settings import Settings
+from service.database import migrate
+from service.database.embedded.server import Postgres
+from service.database.pool import Database, connect
+from service.settings import ROOT, Settings
+from service.web.auth import AUTH
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
 from tests.plpgsql_coverage import pytest_sessionfinish as pytest_sessionfinish
 from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_summary
 from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
+from tests.support.aliases import Api, Connect, NewUser
+from tests.support.processes import Service, Start, environment
+from tests.support.servers import STRATEGY, RealServer, with_database
 
 MEMORY = Path("/dev/shm")
 """A thousand databases come and go, of some 300 files each: a disk takes five times as long."""
 ROOM = 4 * 2**30
-# Copying files takes a checkpoint, which is dear only where a server not ours syncs them to disk.
-STRATEGY = "wal_log" if os.environ.get("HOLDFAST_TEST_DATABASE_URL") else "file_copy"
-
-Api: TypeAlias = "TestClient[web.Request, web.Application]"
-Connect = Callable[..., Awaitable[Any]]
-NewUser = Callable[..., Awaitable[int]]
-
-
-class RealServer(TestServer):
-    """aiohttp's test server, running what `serve` runs."""
-
-    async def _make_runner(self, **kwargs: Any) -> BaseRunner:
-        return Runner(self.app)
-
-
-def with_database(url: str, name: str) -> str:
-    """The same server, another database."""
-    return urlunsplit(urlsplit(url)._replace(path="/" + name))
 
 
 @pytest.fixture(scope="session")
@@ -204,3 +188,58 @@ def new_user(sql: Any) -> NewUser:
         )
 
     return create
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """start("serve", database_url=…): a process of ours, ended after the test."""
+    started: list[Service] = []
+
+    async def run(*arguments: str, **settings: object) -> Service:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", *arguments),
+            cwd=ROOT,
+            env=environment(**settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        started.append(Service(process))
+        return started[-1]
+
+    yield run
+    for service in started:
+        if service.process.returncode is None:
+            await service.stop()
+
+
+@pytest.fixture
+async def serve_process(start: Start, dsn: str) -> Start:
+    """serve_process(processes=2): `serve` on this test's database and a free port, serving."""
+
+    async def run(*arguments: str, processes: int = 1, **settings: object) -> Service:
+        settings = {"database_url": dsn, "port": 0, "processes": processes, **settings}
+        return await (await start("serve", *arguments, **settings)).serves(processes)
+
+    return run
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of any address, that opens a connection for each request."""
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder not made yet, under one that every user may pass (pytest's own are closed)."""
+    parent = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
+    parent.chmod(0o711)
+    yield parent / "data"
+    deadline = time.monotonic() + 15
+    while list(parent.rglob("postmaster.pid")) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the server of a service that was killed
+    shutil.rmtree(parent)

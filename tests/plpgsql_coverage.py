@@ -19,8 +19,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import migrate
-from service.embedded import EmbeddedError, find_binaries
+from service.database import migrate
+from service.database.embedded.binaries import find_binaries
+from service.database.embedded.files import EmbeddedError
 from service.settings import ROOT
 
 REPORT = ROOT / "reports" / "plpgsql.json"

@@ -1,6 +1,6 @@
 """Stores, products, stock and its ledger, reservations and their lines."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0001"
 down_revision = None

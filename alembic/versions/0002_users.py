@@ -1,6 +1,6 @@
 """Users of a store: who can sign in, and as what."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0002"
 down_revision = "0001"

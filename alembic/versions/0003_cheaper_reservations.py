@@ -6,7 +6,7 @@ store have in common; every line's foreign key to products says the same, and a 
 lines (`invariant_violations`).
 """
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0003"
 down_revision = "0002"

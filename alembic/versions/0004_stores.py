@@ -1,6 +1,6 @@
 """Answers kept under an Idempotency-Key; a position for each movement that is committed."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0004"
 down_revision = "0003"

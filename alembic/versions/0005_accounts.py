@@ -1,6 +1,6 @@
 """Accounts of users, the ledger of their balances, and purchases."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0005"
 down_revision = "0004"

@@ -1,6 +1,6 @@
 """The outbox: what is to be told to the world; and the schedules that tell by themselves."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0006"
 down_revision = "0005"

@@ -1,6 +1,6 @@
 """Signing in: one-time links, counted attempts, API keys; and the log of who changed what."""
 
-from service.migrate import revert_script, run_script
+from service.database.migrate import revert_script, run_script
 
 revision = "0007"
 down_revision = "0006"

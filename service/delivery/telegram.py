@@ -20,8 +20,8 @@ from aiogram.exceptions import (
 )
 from aiogram.types import BufferedInputFile, LinkPreviewOptions
 
-from service import reports
 from service.delivery import Message, Payload, Postponed, Undeliverable
+from service.domains import reports
 from service.settings import Settings
 
 LONGEST_TEXT = 4096

@@ -1,18 +1,10 @@
 """Users with money."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-NewAccount = Callable[..., Awaitable[int]]
-
-
-async def certain(send: Callable[[], Awaitable[Any]]) -> tuple[int, dict[str, Any]]:
-    """The answer, asked for again while a busy machine says that nothing was done (503)."""
-    while (response := await send()).status == 503:
-        assert (await response.json())["code"] in ("overloaded", "database_busy")
-    return response.status, await response.json()
+from tests.support.aliases import NewAccount
 
 
 @pytest.fixture

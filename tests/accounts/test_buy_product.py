@@ -8,11 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.accounts.conftest import NewAccount, certain
-from tests.conftest import Api, Connect, NewUser
-from tests.race.test_reserve import until_waiting
+from tests.support.aliases import Api, Connect, NewAccount, NewUser, Stocked
+from tests.support.waits import certain, until_waiting
 
-Stocked = Callable[..., Awaitable[None]]
 SignedIn = Callable[..., dict[str, str]]
 
 BUY = "/api/v1/products/buy"

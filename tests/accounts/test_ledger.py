@@ -1,15 +1,11 @@
 """The ledger of balances, as a DBA sees it; and that account_violations finds what is broken."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.accounts.conftest import NewAccount
-from tests.conftest import Connect, NewUser
-
-Stocked = Callable[..., Awaitable[None]]
+from tests.support.aliases import Connect, NewAccount, NewUser, Stocked
 
 VIOLATIONS = "SELECT invariant, subject FROM invariant_violations ORDER BY 1"
 

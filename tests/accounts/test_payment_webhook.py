@@ -2,45 +2,23 @@
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import asyncpg
 import pytest
 
-from service.accounts import is_signed_webhook
-from tests.accounts.conftest import NewAccount, certain
-from tests.conftest import Api, Connect, NewUser
-from tests.race.test_reserve import until_waiting
+from service.domains.accounts import is_signed_webhook
+from tests.support.aliases import Api, Connect, NewAccount, NewUser, Serve
+from tests.support.builders import KEY, WEBHOOK, payment, sha1, signed
+from tests.support.waits import certain, until_waiting
 
-Stocked = Callable[..., Awaitable[None]]
-Serve = Callable[..., Awaitable[Api]]
-
-WEBHOOK = "/api/v1/payment/webhook"
-KEY = "gfdmhghif38yrf9ew0jkf32"
 JSON = {"Content-Type": "application/json"}
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 24).decode() for n in (1, 2))
 MOST = 9223372036854775807
-
-
-def payment(**changes: Any) -> dict[str, Any]:
-    return {"transaction_id": 1234567, "user_id": 1, "bill_id": 11, "amount": 100} | changes
-
-
-def sha1(content: Mapping[str, Any], key: str = KEY) -> str:
-    fields = (content[name] for name in ("transaction_id", "user_id", "bill_id", "amount"))
-    return hashlib.sha1(":".join(map(str, (key, *fields))).encode()).hexdigest()
-
-
-def signed(**changes: Any) -> dict[str, Any]:
-    """A payment with its SHA-1 signature."""
-    content = payment(**changes)
-    return content | {"signature": sha1(content)}
 
 
 def headers(

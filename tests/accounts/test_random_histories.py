@@ -13,7 +13,7 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.database import connect
+from service.database.pool import connect
 
 PRICES = {"p0": 3, "p1": 0}
 BILLS = ["b0", "b1", "b2"]

@@ -1,14 +1,12 @@
 """GET /api/v1/users/me: whose money it is, how much, and what became of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.accounts.conftest import NewAccount
-from tests.conftest import Api, NewUser
+from tests.support.aliases import Api, NewAccount, NewUser, Stocked
 
-Stocked = Callable[..., Awaitable[None]]
 SignedIn = Callable[..., dict[str, str]]
 
 ME = "/api/v1/users/me"

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.conftest import Api, Connect, NewUser
-from tests.race.test_reserve import until_waiting
+from tests.support.aliases import Api, Connect, NewUser, Stocked
+from tests.support.waits import until_waiting
 
-Stocked = Callable[..., Awaitable[None]]
 SignedIn = Callable[..., dict[str, str]]
 
 PRODUCTS = "/api/v1/products"

@@ -16,11 +16,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import embedded
-from service.embedded import AlreadyRunning, EmbeddedError, Postgres, borrowed, running_url
+from service.database.embedded.binaries import installed_binaries
+from service.database.embedded.files import EmbeddedError, socket_dir_of
+from service.database.embedded.server import AlreadyRunning, Postgres, borrowed, running_url
+from service.settings import ROOT
 
 OPTIONS = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20"}
-BINARIES = embedded.installed_binaries()
+BINARIES = installed_binaries()
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 each_version = pytest.mark.parametrize(
     "bin_dir", [pytest.param(folder, id=str(version)) for version, folder in BINARIES]
@@ -28,7 +30,7 @@ each_version = pytest.mark.parametrize(
 # A service in a process of its own: says where its server is, then waits to be killed.
 SERVICE = """
 import asyncio, pathlib, sys
-from service.embedded import Postgres
+from service.database.embedded.server import Postgres
 async def serve(folder, bin_dir, *options):
     server = Postgres(pathlib.Path(folder), bin_dir=pathlib.Path(bin_dir),
                       options=dict(option.split("=") for option in options))
@@ -47,7 +49,7 @@ def spawn_service(
 ) -> subprocess.Popen[str]:
     options = [f"{name}={value}" for name, value in OPTIONS.items()]
     command = [sys.executable, "-c", SERVICE, loop, str(data_dir), str(bin_dir), *options]
-    root = Path(embedded.__file__).parents[1]
+    root = ROOT
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     spawned.append(process)
     return process
@@ -222,7 +224,7 @@ async def test_a_path_too_long_or_odd_for_a_socket_is_served_from_tmp(data_dir: 
 
 async def test_a_socket_folder_of_someone_else_is_refused(data_dir: Path) -> None:
     folder = data_dir / ("long" * 40)
-    planted = embedded._socket_dir(folder)
+    planted = socket_dir_of(folder)
     planted.symlink_to("/var")
     try:
         with pytest.raises(EmbeddedError, match=planted.name):

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from service import embedded
-from service.embedded import (
+from service.database.embedded import server as running_server
+from service.database.embedded.account import ENVIRONMENT
+from service.database.embedded.binaries import find_binaries, installed_binaries
+from service.database.embedded.files import EmbeddedError, read_pid_file
+from service.database.embedded.server import (
+    LARGEST_LOG,
     AlreadyRunning,
-    EmbeddedError,
     Postgres,
     borrowed,
-    find_binaries,
-    installed_binaries,
     running_url,
 )
 from tests.embedded.test_embedded import (
@@ -107,7 +108,7 @@ def start_by_hand(
     process = subprocess.Popen(
         [*server._wrapper, server.bin_dir / "postgres", "-D", server._pgdata, *words],
         cwd="/",
-        env=embedded.ENVIRONMENT,
+        env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
         text=True,
     )
@@ -117,7 +118,7 @@ def start_by_hand(
 
 def is_ready(data_dir: Path, process: subprocess.Popen[str]) -> bool:
     assert process.poll() is None
-    state = embedded._read_pid_file(data_dir / "postgres")
+    state = read_pid_file(data_dir / "postgres")
     return state is not None and state.pid == process.pid and state.is_ready
 
 
@@ -150,10 +151,10 @@ async def test_a_version_nobody_can_read_is_refused(data_dir: Path) -> None:
 async def test_a_long_log_is_set_aside(made: Path) -> None:
     log, aside = made / "postgres.log", made / "postgres.log.1"
     assert not aside.exists()
-    os.truncate(log, embedded.LARGEST_LOG + 1)
+    os.truncate(log, LARGEST_LOG + 1)
     async with running(made) as server:
         assert await ask(server.url, "SELECT 1") == 1
-    assert aside.stat().st_size == embedded.LARGEST_LOG + 1
+    assert aside.stat().st_size == LARGEST_LOG + 1
     assert 0 < log.stat().st_size < 10**6
     assert mode_of(log) == 0o600
 
@@ -198,7 +199,7 @@ async def test_a_port_taken_meanwhile_is_given_up_for_another(made: Path) -> Non
 async def test_a_port_that_was_asked_for_and_stays_taken_is_reported(
     made: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 0.5)
+    monkeypatch.setattr(running_server, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         server = Postgres(made, options={**OPTIONS, "port": port})
@@ -222,7 +223,7 @@ async def test_a_server_started_by_hand_is_left_alone(
     other = start_by_hand(spawned, server)
     await becomes(lambda: is_ready(made, other))
     with monkeypatch.context() as impatient:
-        impatient.setattr(embedded, "PATIENCE", 0.3)
+        impatient.setattr(running_server, "PATIENCE", 0.3)
         with pytest.raises(EmbeddedError, match=r"Another PostgreSQL runs on .* stop it first"):
             await Postgres(made, options=OPTIONS).start()
     assert caplog.text.count("an earlier PostgreSQL still uses") == 1
@@ -245,7 +246,7 @@ async def test_a_dead_server_is_tried_again_until_it_can_start_and_never_beside_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(embedded, "PAUSES", (0.0, 0.1))
+    monkeypatch.setattr(running_server, "PAUSES", (0.0, 0.1))
 
     def deaths() -> int:
         return caplog.text.count("ended by itself")
@@ -284,8 +285,8 @@ async def test_a_dead_server_is_tried_again_until_it_can_start_and_never_beside_
 async def test_a_frozen_server_is_killed_in_the_end(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = tuple((sign, min(seconds, 0.3)) for sign, seconds in embedded.SHUTDOWN[:-1])
-    monkeypatch.setattr(embedded, "SHUTDOWN", (*patience, embedded.SHUTDOWN[-1]))
+    patience = tuple((sign, min(seconds, 0.3)) for sign, seconds in running_server.SHUTDOWN[:-1])
+    monkeypatch.setattr(running_server, "SHUTDOWN", (*patience, running_server.SHUTDOWN[-1]))
     async with running(made) as server:
         await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
         pid = server.pid
@@ -300,7 +301,7 @@ async def test_a_frozen_server_is_killed_in_the_end(
 async def test_a_command_does_not_wait_for_ever_for_whoever_holds_the_folder(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 0.3)
+    monkeypatch.setattr(running_server, "PATIENCE", 0.3)
     with locked(data_dir):
         with pytest.raises(AlreadyRunning, match="in use by process unknown"):
             async with borrowed(data_dir):

@@ -6,19 +6,18 @@ FAULTS 15 and 16: everyone is answered in bounded time, and only those concerned
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
 
-from service import stock
-from service.keys import DATABASE
-from tests.conftest import Api, Connect
-from tests.stock.test_reserve_routes import callback
+from service.domains.reservations import RESERVATIONS
+from service.web.context import DATABASE
+from tests.support.aliases import Api, Connect, Stocked
+from tests.support.builders import callback
 
-Stocked = Callable[..., Awaitable[None]]
 RESERVE = "/api/v1/reserve"
 
 
@@ -149,7 +148,7 @@ async def test_a_full_queue_refuses_the_newcomer_at_once(
 ) -> None:
     await stocked({"7": 50})
     assert api.app is not None
-    monkeypatch.setattr(api.app[stock.RESERVATIONS], "_max_waiting", 10)
+    monkeypatch.setattr(api.app[RESERVATIONS], "_max_waiting", 10)
     async with locked(connect_as, LOCK_7):
         ids = map(str, range(1, 100))
         waiting = [asyncio.create_task(timed_reserve(api, reservation_id=next(ids)))]

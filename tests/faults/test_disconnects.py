@@ -3,17 +3,14 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from service.keys import DATABASE
-from tests.conftest import Api
-from tests.faults.load import written
-from tests.stock.test_reserve_routes import callback
-
-Stocked = Callable[..., Awaitable[None]]
+from service.web.context import DATABASE
+from tests.support.aliases import Api, Stocked
+from tests.support.builders import callback
+from tests.support.load import written
 
 DISCONNECTS = 1500
 AT_ONCE = 50

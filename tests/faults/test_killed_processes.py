@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -17,15 +17,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import embedded
-from service.embedded import Postgres
-from service.migrate import upgrade_in_thread
-from tests.faults.load import Load, assert_kept, stored
-from tests.server.conftest import Service, Start
+from service.database.embedded.server import Postgres
+from service.database.migrate import upgrade_in_thread
+from tests.support.aliases import Stocked
+from tests.support.load import Load, assert_kept, stored
+from tests.support.processes import Service, Start
 
 pytestmark = pytest.mark.faults
 
-Stocked = Callable[..., Awaitable[None]]
 
 KILLS = 20
 CALLERS = 32
@@ -109,7 +108,7 @@ async def kill_under_load(
 @pytest.fixture(autouse=True)
 def _restart_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses are for servers that die by themselves, again and again."""
-    monkeypatch.setattr(embedded, "PAUSES", (0.0,))
+    monkeypatch.setattr("service.database.embedded.server.PAUSES", (0.0,))
 
 
 async def test_postgresql_killed_twenty_times_loses_nothing_acknowledged(

@@ -6,20 +6,17 @@ FAULTS 12 and 40, and what becomes of connections that a server's restart left b
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from service import database
-from tests.conftest import Api
-from tests.faults.proxy import Link, link_to
-from tests.race.test_reserve import post_all
-from tests.stock.test_reserve_routes import callback
+from service.database import pool
+from tests.support.aliases import Api, Serve, Stocked
+from tests.support.builders import callback, post_all
+from tests.support.proxy import Link, link_to
+from tests.support.waits import kill_backends
 
-Stocked = Callable[..., Awaitable[None]]
-Serve = Callable[..., Awaitable[Api]]
 RESERVE = "/api/v1/reserve"
 
 
@@ -27,23 +24,6 @@ RESERVE = "/api/v1/reserve"
 async def link(dsn: str) -> AsyncIterator[Link]:
     async with link_to(dsn) as link:
         yield link
-
-
-async def kill_backends(dsn: str, spared: Any) -> int:
-    """End every connection of the service, as an administrator may; how many there were."""
-    admin = await asyncpg.connect(dsn)
-    try:
-        killed = await admin.fetch(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), $1)",
-            spared.get_server_pid(),
-        )
-        pids = [row["pid"] for row in killed]
-        while await admin.fetch("SELECT FROM pg_stat_activity WHERE pid = ANY ($1)", pids):
-            await asyncio.sleep(0.01)
-    finally:
-        await admin.close()
-    return len(pids)
 
 
 async def becomes(sql: Any, query: str) -> None:
@@ -115,10 +95,10 @@ async def test_a_silent_server_is_given_up_and_served_again_once_it_answers(
     began = time.monotonic()
     lost = await api.post(RESERVE, json=callback())
     assert (await lost.json())["code"] == "outcome_unknown"
-    assert time.monotonic() - began < database.CALL_SECONDS + 1
+    assert time.monotonic() - began < pool.CALL_SECONDS + 1
     refused = await api.post(RESERVE, json=callback())
     assert (await refused.json())["code"] == "database_unavailable"
-    assert time.monotonic() - began < database.CALL_SECONDS + database.CONNECT_SECONDS + 2
+    assert time.monotonic() - began < pool.CALL_SECONDS + pool.CONNECT_SECONDS + 2
     link.heal()
     assert (await api.post(RESERVE, json=callback())).status == 200
     assert await sql.fetchval("SELECT reserved FROM stock") == 4

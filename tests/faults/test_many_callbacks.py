@@ -3,16 +3,14 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from tests.faults.load import Wire, assert_kept
-from tests.server.conftest import Start
-from tests.stock.test_reserve_routes import callback
-
-Stocked = Callable[..., Awaitable[None]]
+from tests.support.aliases import Stocked
+from tests.support.builders import callback
+from tests.support.load import Wire, assert_kept
+from tests.support.processes import Start
 
 CALLBACKS = 100_000
 PRODUCTS = 10_000

@@ -6,13 +6,12 @@ from typing import Any
 
 import aiohttp
 
-from tests.accounts.conftest import certain
-from tests.accounts.test_payment_webhook import KEY, WEBHOOK, signed
-from tests.conftest import NewUser
-from tests.faults.proxy import link_to
 from tests.faults.test_link import becomes
-from tests.server.conftest import Start
-from tests.server.conftest import browser as browser
+from tests.support.aliases import NewUser
+from tests.support.builders import KEY, WEBHOOK, signed
+from tests.support.processes import Start
+from tests.support.proxy import link_to
+from tests.support.waits import certain
 
 
 async def test_a_service_killed_between_commit_and_answer_credits_once(

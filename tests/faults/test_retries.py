@@ -3,21 +3,17 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from service.database import ATTEMPTS, Database
-from service.keys import DATABASE
+from service.database.pool import ATTEMPTS, Database
 from service.results import Refusal
-from tests.conftest import Api
-from tests.race.test_reserve import post_all
-from tests.stock.test_reserve_routes import callback
-from tests.stock.test_reserve_stock_batch import reserved
+from service.web.context import DATABASE
+from tests.support.aliases import Api, Stocked
+from tests.support.builders import callback, post_all, reserved
 
-Stocked = Callable[..., Awaitable[None]]
 RESERVE = "/api/v1/reserve"
 
 

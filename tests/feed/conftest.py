@@ -2,27 +2,18 @@
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
-from aiohttp import ClientWebSocketResponse
 from aiohttp.test_utils import get_port_socket
 
 from service.app import create_app
-from service.database import Database
-from service.feed import HUB, Hub
+from service.database.pool import Database
+from service.domains.feed import HUB, Hub
 from service.settings import Settings
-from tests.conftest import Api, RealServer
-from tests.server.conftest import browser as browser
-from tests.server.conftest import serve_process as serve_process
-from tests.server.conftest import start as start
-
-Socket: TypeAlias = "ClientWebSocketResponse"
-Watch = Callable[..., Awaitable[Socket]]
-ServeFeed = Callable[..., Awaitable[Api]]
-Levels = dict[str, tuple[int, int, int]]
-
-FEED = "/api/v1/ws/stores/"
+from tests.support.aliases import Api, ServeFeed, Socket, Watch
+from tests.support.builders import FEED
+from tests.support.servers import RealServer
 
 
 @pytest.fixture
@@ -69,20 +60,3 @@ async def heard(dsn: str, sql: Any) -> AsyncIterator[Callable[[], Awaitable[list
 
     yield since
     await sql.reset()
-
-
-async def told(socket: Socket) -> Levels:
-    """The next message: quantity, reserved and available by item."""
-    message = await socket.receive_json(timeout=5)
-    return {
-        item["item_id"]: (item["quantity"], item["reserved"], item["available"])
-        for item in message["store"]["report"]
-    }
-
-
-async def told_until(socket: Socket, expected: Levels) -> list[Levels]:
-    """All messages up to the one that is as expected."""
-    messages = [await told(socket)]
-    while messages[-1] != expected:
-        messages.append(await told(socket))
-    return messages

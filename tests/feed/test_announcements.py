@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-Stocked = Callable[..., Awaitable[None]]
+from tests.support.aliases import Stocked
+
 Heard = Callable[[], Awaitable[list[str]]]
 
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket as sockets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -16,15 +16,14 @@ import asyncpg
 import pytest
 from aiohttp import WSMsgType
 
-from service import feed
-from tests.faults.proxy import Link, link_to
-from tests.faults.test_link import kill_backends
-from tests.feed.conftest import FEED, ServeFeed, Watch, told, told_until
-from tests.feed.test_feed import LISTENERS, listens
-from tests.feed.test_handshake import HANDSHAKE
-from tests.server.conftest import Start, becomes
+from service.domains import feed
+from tests.support.aliases import ServeFeed, Stocked, Watch
+from tests.support.builders import FEED, told, told_until
+from tests.support.processes import Start
+from tests.support.proxy import Link, link_to
+from tests.support.sockets import SlowReader
+from tests.support.waits import LISTENERS, becomes, kill_backends, listens
 
-Stocked = Callable[..., Awaitable[None]]
 LOST = "The feed's connection is lost"
 
 
@@ -133,48 +132,6 @@ async def test_a_listener_that_is_refused_again_and_again_does_not_run_hot(
     link.cut()
     await asyncio.sleep(1.5)
     assert attempts < 12
-
-
-class SlowReader:
-    """A client that reads when it is told to, with a small buffer."""
-
-    def __init__(self, host: str, port: int | None, mode: str) -> None:
-        self._path = f"{FEED}main?mode={mode}"
-        self._address = host, port
-
-    async def connect(self) -> None:
-        self.reader: asyncio.StreamReader | None = None
-        self.socket = sockets.socket()
-        self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-        self.socket.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(self.socket, self._address)
-        lines = [f"GET {self._path} HTTP/1.1", "Host: holdfast"]
-        lines += [f"{name}: {value}" for name, value in HANDSHAKE.items()]
-        await loop.sock_sendall(self.socket, "\r\n".join([*lines, "", ""]).encode())
-
-    async def read(self) -> tuple[int, bytes]:
-        """The next frame: its first byte and its content; IncompleteReadError at the end."""
-        if self.reader is None:
-            self.reader, self.writer = await asyncio.open_connection(sock=self.socket)
-            await self.reader.readuntil(b"\r\n\r\n")
-        head, length = await self.reader.readexactly(2)
-        if length > 125:
-            length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8))
-        return head, await self.reader.readexactly(length)
-
-    def close(self) -> None:
-        (self.writer if self.reader else self.socket).close()
-
-    async def frames(self) -> list[tuple[int, bytes]]:
-        """All that still comes, until the connection ends."""
-        found = []
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    found.append(await self.read())
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    return found
 
 
 # A report that fills every buffer on the way: what is not read waits in our process.

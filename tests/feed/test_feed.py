@@ -2,27 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import WSMsgType
 
-from tests.conftest import Api, Connect
-from tests.feed.conftest import FEED, ServeFeed, Socket, Watch, told, told_until
-from tests.feed.test_handshake import HANDSHAKE
-from tests.server.conftest import becomes
-from tests.stock.test_reserve_routes import callback
-
-Stocked = Callable[..., Awaitable[None]]
-LISTENERS = (
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND application_name = 'holdfast feed'"
-)
-
-
-async def listens(sql: Any) -> None:
-    """Wait until a service hears of changes, and has read again what it may have missed."""
-    await becomes(lambda: sql.fetchval(LISTENERS))
+from tests.support.aliases import Api, Connect, ServeFeed, Socket, Stocked, Watch
+from tests.support.builders import FEED, HANDSHAKE, callback, told, told_until
+from tests.support.waits import LISTENERS, becomes, listens
 
 
 async def is_silent(socket: Socket, seconds: float = 0.4) -> bool:

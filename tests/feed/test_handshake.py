@@ -3,28 +3,16 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 
-from service import protocol
-from service.auth import bearer_token
-from tests.conftest import Api
-from tests.faults.proxy import link_to
-from tests.feed.conftest import FEED, Socket, Watch, told
-from tests.users.conftest import create_key
-
-Stocked = Callable[..., Awaitable[None]]
-Serve = Callable[..., Awaitable[Api]]
-
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-}
+from service.web import protocol
+from service.web.auth import bearer_token
+from tests.support.aliases import Api, Serve, Socket, Stocked, Watch
+from tests.support.builders import FEED, HANDSHAKE, create_key, told
+from tests.support.proxy import link_to
 
 
 async def closed(socket: Socket) -> int | None:

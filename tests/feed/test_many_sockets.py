@@ -2,18 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.feed import PROBE, raise_file_limit, watching
-from tests.feed.test_faults import SlowReader
-from tests.feed.test_feed import LISTENERS
-from tests.server.conftest import Start, becomes, open_files
-
-Stocked = Callable[..., Awaitable[None]]
+from tests.support.aliases import Stocked
+from tests.support.processes import Start, open_files
+from tests.support.sockets import SlowReader
+from tests.support.waits import LISTENERS, becomes
 
 SOCKETS = 2000
 # A report of more than a megabyte.

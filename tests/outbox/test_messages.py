@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.conftest import Connect
+from tests.support.aliases import Connect
 
 LEASE = timedelta(seconds=60)
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from service.worker import before_today, next_due
-from tests.conftest import Connect
+from tests.support.aliases import Connect
 
 CRON = "0 21 * * *"
 ZONE = "Europe/Berlin"

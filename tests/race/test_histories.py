@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Api, Connect
-from tests.stock.model import sum_lines
-from tests.stock.test_reservation_routes import lapse, stock
-from tests.stock.test_reserve_routes import callback
-
-Stocked = Callable[..., Awaitable[None]]
+from tests.support.aliases import Api, Connect, Stocked
+from tests.support.builders import callback, lapse, stock
+from tests.support.model import sum_lines
 
 PRODUCTS = ["1", "2", "3"]
 IDS = [str(n) for n in range(1, 31)]

@@ -11,22 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.conftest import Api, Connect
-from tests.stock.test_reservation_routes import URL, answer
-from tests.stock.test_reserve_routes import callback
-from tests.stock.test_reserve_stock_batch import reserve, reserved
-
-Stocked = Callable[..., Awaitable[None]]
-
-
-async def post_all(api: Api, bodies: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
-    """Every callback at once, each on a connection of its own."""
-
-    async def post(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        response = await api.post("/api/v1/reserve", json=body)
-        return response.status, await response.json()
-
-    return await asyncio.gather(*map(post, bodies))
+from tests.support.aliases import Api, Connect, Stocked
+from tests.support.builders import URL, answer, callback, post_all, reserve, reserved
+from tests.support.waits import until_waiting
 
 
 async def test_500_clients_for_one_unit_one_gets_it(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -146,14 +133,6 @@ async def test_baskets_in_opposite_order_over_the_api_are_all_served(
     assert sum((await reserved(sql)).values()) == 0
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert await sql.fetchval(deadlocks) == 0
-
-
-async def until_waiting(first: Any, second: Any) -> None:
-    """Wait, looking through one connection, until another waits for a lock."""
-    is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
-    async with asyncio.timeout(5):
-        while not await first.fetchval(is_waiting, second.get_server_pid()):
-            await asyncio.sleep(0.01)
 
 
 async def second_of_two(connect_as: Connect) -> str:

@@ -3,16 +3,13 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.conftest import Api, Connect
-from tests.stock.test_reservation_routes import URL, hold, lapse, stock
-
-Stocked = Callable[..., Awaitable[None]]
-Serve = Callable[..., Awaitable[Api]]
+from tests.support.aliases import Api, Connect, Serve, Stocked
+from tests.support.builders import URL, hold, lapse, stock
 
 ON_HAND = {"cup": 50, "tea": 50}
 ON_HAND_FREE = {product: (units, 0) for product, units in ON_HAND.items()}

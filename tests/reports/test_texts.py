@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.reports import Item, Report, lines, texts
+from service.domains.reports import Item, Report, lines, texts
 
 
 def report(items: Sequence[Item]) -> Report:

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -11,12 +10,9 @@ import openpyxl
 import pytest
 from openpyxl.utils.escape import unescape
 
-from service import reports
-from tests.conftest import Api
-from tests.stock.test_reserve_routes import callback
-
-Stocked = Callable[..., Awaitable[None]]
-Serve = Callable[..., Awaitable[Api]]
+from service.domains import reports
+from tests.support.aliases import Api, Serve, Stocked
+from tests.support.builders import callback
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 

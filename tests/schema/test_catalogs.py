@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from service import migrate
-from service.database import connect
+from service.database import migrate
+from service.database.pool import connect
 from service.settings import ROOT
-from tests.conftest import with_database
+from tests.support.servers import with_database
 
 ROLES = ("holdfast_service", "holdfast_worker", "holdfast_reader")
 

@@ -18,11 +18,11 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
-from service import migrate
-from service.database import connect
-from service.embedded import Postgres
+from service.database import migrate
+from service.database.embedded.server import Postgres
+from service.database.pool import connect
 from service.settings import ROOT
-from tests.conftest import with_database
+from tests.support.servers import with_database
 
 NewDatabase = Callable[..., Awaitable[str]]
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
@@ -211,7 +211,7 @@ def add_revision(revisions: Path, name: str, upgrade: str) -> None:
     script = ScriptDirectory.from_config(migrate.alembic_config(""))
     (revisions / f"{name}_more.py").write_text(
         "from alembic import op\n"
-        "from service.migrate import run_script\n"
+        "from service.database.migrate import run_script\n"
         f"revision, down_revision = {name!r}, {script.get_current_head()!r}\n"
         f"def upgrade():\n    {upgrade}\n"
     )

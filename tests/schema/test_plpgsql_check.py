@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from service.stock_import import IMPORT_LINES
+from service.commands.import_stock import IMPORT_LINES
 from tests.plpgsql_coverage import EXTENSION_SCHEMA, MISSING
 
 # What a caller makes before the call.

@@ -13,8 +13,9 @@ from typing import Any
 
 from pglast import ast, enums, parse_plpgsql, parse_sql
 
-from service import migrate
-from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS, respond
+from service.database import migrate
+from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS
+from service.web.responses import respond
 
 WORD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # (kind of node, its part) that yields no value of the expression it belongs to.

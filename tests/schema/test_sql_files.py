@@ -11,7 +11,7 @@ import pglast
 import pytest
 from pglast import enums
 
-from service import migrate
+from service.database import migrate
 
 LONGEST_FUNCTION = 70  # lines, from CREATE to END $$;
 LONGEST_LINE = 100

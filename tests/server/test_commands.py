@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from service.__main__ import parser
-from tests.conftest import with_database
-from tests.server.conftest import Start
+from tests.support.processes import Start
+from tests.support.servers import with_database
 
 
 async def test_check_is_quiet_about_a_healthy_store_and_prints_what_is_broken(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.server.conftest import RESERVE, Start
-from tests.stock.test_reserve_routes import callback
+from tests.support.builders import RESERVE, callback
+from tests.support.processes import Start
 
 
 async def test_the_service_and_its_postgresql_live_and_die_together(

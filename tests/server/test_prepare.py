@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from service import migrate, server
-from service.database import Database
-from service.embedded import Postgres
+from service import server
+from service.database import migrate
+from service.database.embedded.server import Postgres
+from service.database.pool import Database
 from service.results import Refusal
 from service.settings import Settings
 

@@ -7,20 +7,20 @@ import secrets
 import signal
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
 
-from service.migrate import LOCK
-from tests.conftest import with_database
-from tests.faults.proxy import link_to
-from tests.server.conftest import RESERVE, Service, Start, becomes, is_alive, open_files
-from tests.stock.test_reserve_routes import SUCCESS, callback
+from service.database.migrate import LOCK
+from tests.support.aliases import Stocked
+from tests.support.builders import RESERVE, SUCCESS, callback
+from tests.support.processes import Service, Start, is_alive, open_files
+from tests.support.proxy import link_to
+from tests.support.servers import with_database
+from tests.support.waits import becomes
 
-Stocked = Callable[..., Awaitable[None]]
 Browser = aiohttp.ClientSession
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from service import user_commands
-from tests.server.conftest import Start
+from service.commands.user import create_first_admin
+from tests.support.processes import Start
 
 AUTH, REFRESH = "/api/v1/auth", "/api/v1/auth/refresh"
 
@@ -39,7 +39,7 @@ async def test_a_development_store_gets_one_admin_whose_password_is_told_once(
 
 async def test_of_services_that_start_together_one_makes_the_admin(sql: Any, dsn: str) -> None:
     made = await asyncio.gather(
-        *(user_commands.create_first_admin(dsn, "main", "correct horse") for _ in range(6))
+        *(create_first_admin(dsn, "main", "correct horse") for _ in range(6))
     )
     codes = [row["result_code"] for row in made]
     assert sorted(codes) == ["already_exists"] * 5 + ["ok"]

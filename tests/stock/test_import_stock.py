@@ -4,18 +4,17 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.commands.import_stock import import_file
 from service.settings import ROOT
-from service.stock_import import import_file
-from tests.conftest import Connect
-from tests.stock.test_reserve_stock_batch import reserve
+from tests.support.aliases import Connect, Stocked
+from tests.support.builders import reserve
 
-Stocked = Callable[..., Awaitable[None]]
 Load = Callable[..., Coroutine[Any, Any, int]]
 
 HEADER = "product_id,name,quantity,price\n"

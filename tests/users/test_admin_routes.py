@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Api
-from tests.users.conftest import PASSWORD, CreateUser, Header
-from tests.users.test_sign_in import OTHER, REFRESH, sign_in
+from tests.support.aliases import Api, CreateUser, Header
+from tests.support.builders import OTHER, PASSWORD, REFRESH, sign_in
 
 USERS = "/api/v1/users"
 

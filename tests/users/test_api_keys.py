@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from service import auth
-from service.auth import Auth
-from service.database import Database
+from service.database.pool import Database
 from service.results import Refusal
 from service.settings import Settings
-from tests.conftest import Api
-from tests.stock.test_reserve_routes import Stocked, callback
-from tests.users.conftest import SECRET, bearer, create_key
+from service.web import auth
+from service.web.auth import Auth
+from tests.support.aliases import Api, Stocked
+from tests.support.builders import SECRET, bearer, callback, create_key
 
 
 @pytest.fixture

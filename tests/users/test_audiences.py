@@ -9,14 +9,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from service import routing
 from service.app import create_app
-from service.database import Database, connect
-from service.migrate import OWNER
-from service.routing import ROUTES, Route
+from service.database.migrate import OWNER
+from service.database.pool import Database, connect
 from service.settings import Settings
-from tests.conftest import STRATEGY, Api, RealServer, with_database
-from tests.users.conftest import SECRET, bearer, create_key, create_user, token_of
+from service.web import routing
+from service.web.routing import ROUTES, Route
+from tests.support.aliases import Api
+from tests.support.builders import SECRET, bearer, create_key, create_user, token_of
+from tests.support.servers import STRATEGY, RealServer, with_database
 
 DECLARED = {
     routing.EVERYONE,

@@ -6,9 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.conftest import Api, Connect
-from tests.stock.test_reserve_routes import Stocked
-from tests.users.conftest import CreateUser, Header, create_key
+from tests.support.aliases import Api, Connect, CreateUser, Header, Stocked
+from tests.support.builders import create_key
 
 LOG = "SELECT actor, subject, action, details FROM audit_log ORDER BY entry_id"
 SECRETS = {

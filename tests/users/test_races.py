@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Connect
-from tests.users.conftest import PASSWORD_HASH, CreateUser, create_key
+from tests.support.aliases import Connect, CreateUser
+from tests.support.builders import PASSWORD_HASH, create_key
 
 HASH = b"h" * 32
 OTHER_HASH = "$argon2id$other"

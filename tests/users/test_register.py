@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Api
+from tests.support.aliases import Api
 
 REGISTER, SIGN_IN = "/api/v1/users", "/api/v1/auth"
 MARIA = {"login": "maria", "password": "correct horse"}

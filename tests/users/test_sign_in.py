@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 
-from service.auth import AUTH, HASHER, Passwords
 from service.results import Refusal
-from tests.conftest import Api
-from tests.users.conftest import PASSWORD, PASSWORD_HASH, CreateUser, Header, bearer
+from service.web.auth import AUTH, HASHER, Passwords
+from tests.support.aliases import Api, CreateUser, Header
+from tests.support.builders import (
+    OTHER,
+    PASSWORD,
+    PASSWORD_HASH,
+    REFRESH,
+    SIGN_OUT,
+    bearer,
+    sign_in,
+)
 
-SIGN_IN, SIGN_OUT, REFRESH = "/api/v1/auth", "/api/v1/auth/logout", "/api/v1/auth/refresh"
 CHANGE = "/api/v1/users/me/password"
-OTHER = "battery staple"
 
 pytestmark = pytest.mark.usefixtures("main")
-
-
-async def sign_in(api: Api, login: str, password: str = PASSWORD, **more: Any) -> Any:
-    return await api.post(SIGN_IN, json={"login": login, "password": password}, **more)
 
 
 async def takes(api: Api, token: str) -> bool:

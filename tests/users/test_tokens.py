@@ -9,10 +9,10 @@ from typing import Any
 import jwt
 import pytest
 
-from service.auth import AUTH, Tokens
 from service.results import Refusal
-from tests.conftest import Api
-from tests.users.conftest import SECRET, CreateUser, Header, bearer, token_of
+from service.web.auth import AUTH, Tokens
+from tests.support.aliases import Api, CreateUser, Header
+from tests.support.builders import SECRET, bearer, token_of
 
 REFRESH = "/api/v1/auth/refresh"
 NOW = int(time.time())

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,11 +11,8 @@ import pytest
 from service.delivery.telegram import Telegram as Telegram  # takes seconds, before any test
 from service.settings import Settings
 from service.worker import run_worker
-from tests.server.conftest import start as start
-from tests.worker.bot_api import CHAT, TOKEN, BotApi, bot_api
-
-Run = Callable[..., AbstractAsyncContextManager[None]]
-Emit = Callable[..., Awaitable[list[int]]]
+from tests.support.aliases import Emit, Run
+from tests.support.bot_api import CHAT, TOKEN, BotApi, bot_api
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 
-from tests.server.conftest import Start, becomes, is_alive
-from tests.server.conftest import serve_process as serve_process
-from tests.worker.bot_api import FLOOD, BotApi
-from tests.worker.conftest import Emit
+from tests.support.aliases import Emit, Stocked
+from tests.support.bot_api import FLOOD, BotApi
+from tests.support.processes import Start, is_alive
+from tests.support.waits import becomes
 
-Stocked = Callable[..., Awaitable[None]]
 Bot = dict[str, str]
 
 

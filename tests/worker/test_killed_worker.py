@@ -7,9 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.server.conftest import Service, Start, becomes
-from tests.worker.bot_api import BotApi
-from tests.worker.conftest import Emit, Run
+from tests.support.aliases import Emit, Run
+from tests.support.bot_api import BotApi
+from tests.support.processes import Service, Start
+from tests.support.waits import becomes
 
 LEASES_RUN_OUT = "UPDATE outbox SET due_at = clock_timestamp() WHERE delivered_at IS NULL"
 TAKEN = "SELECT count(*) > 0 FROM outbox WHERE attempts = 1"

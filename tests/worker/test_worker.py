@@ -5,7 +5,6 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openpyxl
@@ -13,13 +12,12 @@ import pytest
 
 from service import worker as worker_module
 from service.settings import ROOT
-from tests.conftest import Connect
-from tests.faults.proxy import link_to
-from tests.server.conftest import Start, becomes
-from tests.worker.bot_api import BLOCKED, BROKEN, CHAT, FLOOD, NO_CHAT, NONSENSE, BotApi
-from tests.worker.conftest import Emit, Run
+from tests.support.aliases import Connect, Emit, Run, Stocked
+from tests.support.bot_api import BLOCKED, BROKEN, CHAT, FLOOD, NO_CHAT, NONSENSE, BotApi
+from tests.support.processes import Start
+from tests.support.proxy import link_to
+from tests.support.waits import becomes
 
-Stocked = Callable[..., Awaitable[None]]
 Bot = dict[str, str]
 
 ALL_DELIVERED = "SELECT bool_and(delivered_at IS NOT NULL) FROM outbox"

@@ -1,0 +1,85 @@
+"""key: make, list and revoke the keys of other systems."""
+
+import argparse
+
+from service import results
+from service.commands import Commands
+from service.commands.user import call_as_owner, refuse
+from service.database.migrate import OWNER
+from service.database.pool import connect
+from service.database.urls import owner_url
+from service.settings import Settings
+from service.web.auth import digest, new_key
+from service.web.bodies import MAX_BIGINT
+
+CREATE_API_KEY = "SELECT * FROM create_api_key($1, $2, $3, NULL)"
+REVOKE_API_KEY = "SELECT * FROM revoke_api_key($1, $2, NULL)"
+LIST_API_KEYS = "SELECT * FROM api_key_list WHERE store_id = $1 ORDER BY key_id"
+
+
+def add(commands: Commands) -> None:
+    """Tell the command line of it."""
+    parser = commands.add_parser("key", help="make, list and revoke the keys of other systems")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    make = verbs.add_parser("create", help="make a key and print it, once")
+    make.add_argument("name", metavar="NAME", help="what it is for")
+    make.set_defaults(run=run_create)
+    show = verbs.add_parser("list", help="which keys there are, and when they were used")
+    show.set_defaults(run=run_list)
+    revoke = verbs.add_parser("revoke", help="a key opens nothing any more")
+    revoke.add_argument("key_id", metavar="KEY_ID", type=int)
+    revoke.set_defaults(run=run_revoke)
+    for verb in (make, show, revoke):
+        verb.add_argument("--store", help="default: HOLDFAST_STORE")
+
+
+async def run_create(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Shown once."""
+    async with owner_url(settings) as dsn:
+        return await create_key(dsn, arguments.store or settings.store, arguments.name)
+
+
+async def run_list(settings: Settings, arguments: argparse.Namespace) -> int:
+    """All of a store."""
+    async with owner_url(settings) as dsn:
+        return await list_keys(dsn, arguments.store or settings.store)
+
+
+async def run_revoke(settings: Settings, arguments: argparse.Namespace) -> int:
+    """For good."""
+    async with owner_url(settings) as dsn:
+        return await revoke_key(dsn, arguments.store or settings.store, arguments.key_id)
+
+
+async def create_key(dsn: str, store_id: str, name: str) -> int:
+    """Create a key of a store and print it, once."""
+    key = new_key(store_id)
+    row = await call_as_owner(dsn, CREATE_API_KEY, store_id, name, digest(key))
+    if row["result_code"] != "ok":
+        return refuse(row, store_id=store_id)
+    print(f"Key {row['new_key_id']} of {store_id}, not shown again: {key}")
+    return 0
+
+
+async def list_keys(dsn: str, store_id: str) -> int:
+    """Print the keys of a store, revoked ones too."""
+    connection = await connect(dsn, OWNER)
+    try:
+        rows = await connection.fetch(LIST_API_KEYS, store_id)
+    finally:
+        await connection.close()
+    for row in rows:
+        used = f"last used {row['last_used_at']:%F %R}" if row["last_used_at"] else "never used"
+        state = f"revoked {row['revoked_at']:%F %R}" if row["revoked_at"] else "good"
+        print(f"{row['key_id']}  {row['name']}  made {row['created_at']:%F %R}  {used}  {state}")
+    print(f"{len(rows)} keys of {store_id}. Times are in UTC.")
+    return 0
+
+
+async def revoke_key(dsn: str, store_id: str, key_id: int) -> int:
+    """Revoke a key: no process takes it two seconds later."""
+    row = await call_as_owner(dsn, REVOKE_API_KEY, store_id, min(key_id, MAX_BIGINT))
+    if results.is_error(row["result_code"]):
+        return refuse(row, store_id=store_id, key_id=key_id)
+    print(f"Key {key_id} of {store_id} opens nothing any more.")
+    return 0

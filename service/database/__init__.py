@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, calls, migrations, and a server of our own."""

@@ -1,0 +1,1 @@
+"""Domains: one module each, with its bodies, statements and thin handlers."""

@@ -1,0 +1,1 @@
+"""HTTP: what every route shares, and nothing of any domain."""

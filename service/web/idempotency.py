@@ -1,0 +1,61 @@
+"""Idempotency-Key: a request that has no id of its own happens once, and is answered alike.
+
+The key, what the request did and its answer are committed together
+(draft-ietf-httpapi-idempotency-key-header). A repeat gets the first answer to the letter; a refusal
+leaves no trace, so that the same key may be tried again. A key is its caller's and its route's.
+"""
+
+import hashlib
+import re
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy import text
+
+from service.web import responses
+from service.web.bodies import read_bytes, refuse_field
+from service.web.context import DATABASE, STORE_ID
+from service.web.routing import CALLER, ROUTES
+
+TAKE_IDEMPOTENCY_KEY = text(
+    "SELECT * FROM take_idempotency_key(:store_id, :caller, :route, :key, :fingerprint)"
+)
+KEEP_IDEMPOTENT_ANSWER = text(
+    "SELECT * FROM keep_idempotent_answer("
+    ":store_id, :caller, :route, :key, :fingerprint, :status, :body)"
+)
+KEY_HEADER = "Idempotency-Key"
+_key = re.compile(r"[ -~]{1,255}")
+
+
+async def answer_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the handler answer in one transaction with the key; or repeat what it answered before."""
+    database, route = request.app[DATABASE], request.app[ROUTES][handler]
+    keys = request.headers.getall(KEY_HEADER)
+    if len(keys) > 1 or not _key.fullmatch(keys[0]):
+        raise refuse_field(KEY_HEADER, "Expected one of 1-255 printable ASCII characters")
+    content = b"%s\n%s" % (request.raw_path.encode(), await read_bytes(request))
+    identity = {
+        "store_id": request[STORE_ID],
+        "caller": request[CALLER].name,
+        "route": f"{route.method} {route.path}",
+        "key": keys[0],
+        "fingerprint": hashlib.sha256(content).hexdigest(),
+    }
+
+    async def work() -> tuple[web.StreamResponse, bool]:
+        kept = await database.call(TAKE_IDEMPOTENCY_KEY, **identity)
+        if kept.result_code == "replayed":
+            return responses.json_response(kept.answer_body, kept.answer_status, "replayed"), False
+        if kept.result_code != "ok":
+            return responses.respond(kept.result_code), False
+        response = await handler(request)
+        if response.status >= 400:
+            return response, False
+        assert isinstance(response, web.Response)
+        assert isinstance(response.body, bytes)
+        answer = {"status": response.status, "body": response.body.decode()}
+        await database.call(KEEP_IDEMPOTENT_ANSWER, **identity, **answer)
+        return response, True
+
+    return await database.in_transaction(work)

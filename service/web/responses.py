@@ -1,0 +1,51 @@
+"""Answers: a result code, or the document that the database built, as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from service.results import RESULTS, error_body
+
+CODE = web.ResponseKey("CODE", str)
+"""The result code of an answer, for the log."""
+STATUS_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
+ENCODER = msgspec.json.Encoder(enc_hook=str)
+JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+
+
+def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
+    """The answer to a result code: success with `fields`, or the error shape with them."""
+    result = RESULTS[code]
+    if result.status < 400:
+        return json_response(
+            {"status": "success", "message": result.message, **fields}, result.status, code
+        )
+    response = json_response(error_body(code, detail, **fields), result.status, code)
+    if "retry_after" in fields:
+        response.headers["Retry-After"] = str(fields["retry_after"])
+    return response
+
+
+def respond_document(row: Any, **ids: Any) -> web.Response:
+    """The document that the database built, or the error that its code means."""
+    result = RESULTS[row.result_code]
+    if result.status >= 400:
+        return respond(row.result_code, **ids)
+    return json_response(row.document, result.status, row.result_code)
+
+
+def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
+    """JSON, from an object or from text that the database built; `code` goes to the log."""
+    body = content.encode() if isinstance(content, str) else ENCODER.encode(content)
+    headers: Mapping[str, str] = JSON_HEADERS
+    if status in STATUS_HEADERS:
+        headers = {**JSON_HEADERS, **STATUS_HEADERS[status]}
+    response = web.Response(body=body, status=status, headers=headers)
+    response[CODE] = code
+    return response

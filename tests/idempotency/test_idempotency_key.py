@@ -1,0 +1,168 @@
+"""Idempotency-Key: once, and the same answer to the letter."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.aliases import Api, Connect, Stocked
+
+MAIN = "/api/v1/stores/main"
+SUPPLY = {"operation": "supply", "item_id": "a", "quantity": 5}
+
+
+async def send(
+    api: Api, key: str, body: object = SUPPLY, path: str = MAIN
+) -> tuple[int, bytes, str]:
+    response = await api.post(path, json=body, headers={"Idempotency-Key": key})
+    text = await response.read()
+    code = (await response.json()).get("code", "")
+    return response.status, text, code
+
+
+async def on_hand(sql: Any) -> int:
+    return int(await sql.fetchval("SELECT on_hand FROM stock WHERE product_id = 'a'"))
+
+
+async def test_a_repeat_is_answered_to_the_letter_and_does_nothing(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"a": 1})
+    first = await send(api, "k1")
+    await send(api, "k2")
+    assert first[0] == 200
+    assert await send(api, "k1") == first, "though there is more now"
+    assert await on_hand(sql) == 11
+
+
+async def test_without_a_key_each_request_counts(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"a": 1})
+    for _ in range(2):
+        assert (await api.post(MAIN, json=SUPPLY)).status == 200
+    assert await on_hand(sql) == 11
+
+
+async def test_the_same_key_with_another_request_is_422(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"a": 1})
+    await send(api, "k")
+    status, _, code = await send(api, "k", SUPPLY | {"quantity": 6})
+    assert (status, code) == (422, "idempotency_key_reused")
+    assert await on_hand(sql) == 6
+
+
+async def test_a_key_belongs_to_one_route_and_one_store(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"a": 1})
+    await stocked({"a": 1}, store_id="other")
+    assert (await send(api, "k"))[0] == 200
+    assert (await send(api, "k", None, MAIN + "/clean"))[0] == 200
+    assert (await send(api, "k", path="/api/v1/stores/other"))[0] == 200
+    rows = await sql.fetch("SELECT route FROM idempotency_keys ORDER BY store_id, route")
+    change, clean = "POST /stores/{store_id}", "POST /stores/{store_id}/clean"
+    assert [row["route"] for row in rows] == [change, clean, change]
+
+
+async def test_a_refusal_leaves_no_trace(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"a": 1})
+    demand = SUPPLY | {"operation": "demand"}
+    assert (await send(api, "k", demand))[0] == 409
+    assert (await send(api, "k", {"operation": "demand"}))[0] == 422
+    assert await sql.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+    await api.post(MAIN, json=SUPPLY)
+    assert (await send(api, "k", demand))[0] == 200
+    assert await on_hand(sql) == 1
+
+
+async def test_a_twin_hears_at_once_that_the_first_is_under_way(
+    api: Api, stocked: Stocked, connect_as: Connect, sql: Any
+) -> None:
+    await stocked({"a": 1})
+    blocker = await connect_as("owner")
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM stock FOR UPDATE")
+        first = asyncio.create_task(send(api, "k"))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        async with asyncio.timeout(5):
+            while not await sql.fetchval(waits):
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(1):
+            status, _, code = await send(api, "k")
+        assert (status, code) == (409, "request_in_progress")
+    assert (await first)[0] == 200
+    assert await on_hand(sql) == 6
+
+
+async def test_a_connection_lost_within_is_told_and_the_repeat_is_safe(
+    api: Api, stocked: Stocked, connect_as: Connect, sql: Any, dsn: str
+) -> None:
+    await stocked({"a": 1})
+    blocker, admin = await connect_as("owner"), await asyncpg.connect(dsn)
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM stock FOR UPDATE")
+        first = asyncio.create_task(send(api, "k"))
+        async with asyncio.timeout(5):
+            while not await admin.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE NOT granted"
+            ):
+                await asyncio.sleep(0.01)
+        status, _, code = await first
+    await admin.close()
+    assert (status, code) == (503, "outcome_unknown")
+    assert (await send(api, "k"))[0] == 200
+    assert await on_hand(sql) == 6
+
+
+async def test_100_twins_have_one_effect(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"a": 1})
+    answers = await asyncio.gather(*(send(api, "k") for _ in range(100)))
+    assert Counter(status for status, _, _ in answers).keys() <= {200, 409}
+    bodies = {text for status, text, _ in answers if status == 200}
+    assert len(bodies) == 1
+    assert await on_hand(sql) == 6
+
+
+async def test_after_30_days_a_key_is_free_and_can_be_forgotten(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"a": 1})
+    await send(api, "old")
+    await send(api, "older")
+    age = "UPDATE idempotency_keys SET created_at = created_at - interval '30 days'"
+    await sql.execute(age)
+    assert (await send(api, "old", SUPPLY | {"quantity": 7}))[0] == 200
+    forget = "SELECT forgotten_count FROM forget_idempotency_keys('main')"
+    assert await sql.fetchval(forget) == 1
+    keys = await sql.fetch("SELECT idempotency_key FROM idempotency_keys")
+    assert [row["idempotency_key"] for row in keys] == ["old"]
+    assert await on_hand(sql) == 18
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "ключ"])
+async def test_a_wrong_key_is_422(api: Api, stocked: Stocked, key: str) -> None:
+    await stocked({"a": 1})
+    response = await api.post(MAIN, json=SUPPLY, headers={"Idempotency-Key": key})
+    assert response.status == 422
+    assert (await response.json())["errors"][0]["field"] == "Idempotency-Key"
+
+
+async def test_two_keys_are_422(api: Api, stocked: Stocked, sql: Any) -> None:
+    await stocked({"a": 1})
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert (await api.post(MAIN, json=SUPPLY, headers=headers)).status == 422
+    assert await on_hand(sql) == 1
+
+
+async def test_a_hold_without_an_id_takes_its_id_from_the_key(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"a": 5})
+    hold = {"lines": [{"product_id": "a", "quantity": 2}]}
+    first = await send(api, "k", hold, "/api/v1/reservations")
+    again = await send(api, "k", hold, "/api/v1/reservations")
+    assert (first[0], again[0], first[1]) == (201, 200, again[1])
+    assert await sql.fetchval("SELECT reserved FROM stock") == 2

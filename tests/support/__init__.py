@@ -1,0 +1,1 @@
+"""What tests share: builders of requests, waits, processes, links, names of types."""
