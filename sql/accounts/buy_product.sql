@@ -40,14 +40,13 @@ BEGIN
         (store_id, user_id, account_id, product_id, quantity, price_at_purchase)
     VALUES (p_store_id, p_user_id, p_account_id, p_product_id, p_quantity, v_price)
     RETURNING p.* INTO v_purchase;
-    PERFORM tell_actor('user:' || p_user_id);
-    PERFORM tell_movements('purchase', v_purchase.purchase_id::text);
+    PERFORM set_change_context(
+        'user:' || p_user_id, 'purchase', v_purchase.purchase_id::text);
     UPDATE stock SET on_hand = on_hand - p_quantity
     WHERE store_id = p_store_id AND product_id = p_product_id;
     UPDATE accounts SET balance = balance - v_total
     WHERE store_id = p_store_id AND account_id = p_account_id;
-    PERFORM tell_movements(NULL, NULL);
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
     document := to_jsonb(v_purchase) - 'store_id' - 'user_id' || jsonb_build_object(
         'total', v_total, 'balance', v_balance - v_total,
         'created_at', rfc3339(v_purchase.created_at));

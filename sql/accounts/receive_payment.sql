@@ -32,7 +32,7 @@ BEGIN
 
     -- Write.
     IF result_code = 'ok' THEN
-        PERFORM tell_movements('payment', p_transaction_id);
+        PERFORM set_change_context(NULL, 'payment', p_transaction_id);
         IF v_account.account_id IS NULL THEN
             INSERT INTO accounts (store_id, user_id, bill_id, balance)
             VALUES (p_store_id, p_user_id, p_bill_id, p_amount);
@@ -40,7 +40,7 @@ BEGIN
             UPDATE accounts SET balance = balance + p_amount
             WHERE store_id = p_store_id AND account_id = v_account.account_id;
         END IF;
-        PERFORM tell_movements(NULL, NULL);
+        PERFORM set_change_context(NULL);
     END IF;
     IF result_code IN ('ok', 'already_paid') THEN
         document := entry_document(p_store_id, (

@@ -17,9 +17,9 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION record_entry IS
-    'Trigger: write the ledger row of every change of a balance, whoever makes it. A function '
-    'says why through tell_movements(), of a payment its transaction_id; where nobody does, it is '
-    'an adjustment. The actor is the setting holdfast.actor, else the session''s login.';
+    'Trigger: write the ledger row of every change of a balance, whoever makes it. Functions say '
+    'who, why and for what through set_change_context(), of a payment its transaction_id; where '
+    'nobody does, it is an adjustment by the session''s login.';
 
 CREATE OR REPLACE TRIGGER record_first_entry AFTER INSERT ON accounts
     FOR EACH ROW WHEN (NEW.balance <> 0) EXECUTE FUNCTION record_entry();

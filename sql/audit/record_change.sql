@@ -24,8 +24,8 @@ END $$;
 
 COMMENT ON FUNCTION record_change IS
     'Trigger: write the audit row of a change, whoever makes it. Its arguments: the column that '
-    'names the row, then those whose values are not shown. The actor is the setting '
-    'holdfast.actor, told through tell_actor(), else the session''s login.';
+    'names the row, then those whose values are not shown. The actor is the one of '
+    'set_change_context(), else the session''s login.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION record_change('user_id', 'password_hash');

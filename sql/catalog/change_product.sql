@@ -16,11 +16,11 @@ BEGIN
 
     -- Write.
     IF result_code = 'ok' THEN
-        PERFORM tell_actor(p_actor);
+        PERFORM set_change_context(p_actor);
         UPDATE products SET name = p_name, price = p_price, is_active = p_is_active
         WHERE store_id = p_store_id AND product_id = p_product_id
             AND (name, price, is_active) <> (p_name, p_price, p_is_active);
-        PERFORM tell_actor(NULL);
+        PERFORM set_change_context(NULL);
     END IF;
     document := product_document(p_store_id, p_product_id);
 END $$;

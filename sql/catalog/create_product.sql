@@ -19,10 +19,10 @@ BEGIN
 
     -- Write.
     IF result_code = 'ok' THEN
-        PERFORM tell_actor(p_actor);
+        PERFORM set_change_context(p_actor);
         INSERT INTO products (store_id, product_id, name, price, is_active)
         VALUES (p_store_id, p_product_id, p_name, p_price, p_is_active);
-        PERFORM tell_actor(NULL);
+        PERFORM set_change_context(NULL);
     END IF;
     document := product_document(p_store_id, p_product_id);
 END $$;

@@ -22,7 +22,7 @@ BEGIN
     );
 
     -- Write.
-    PERFORM tell_actor(p_actor);
+    PERFORM set_change_context(p_actor);
     IF v_has_history THEN
         UPDATE products SET is_active = false
         WHERE store_id = p_store_id AND product_id = p_product_id AND is_active;
@@ -30,7 +30,7 @@ BEGIN
         DELETE FROM stock WHERE store_id = p_store_id AND product_id = p_product_id;
         DELETE FROM products WHERE store_id = p_store_id AND product_id = p_product_id;
     END IF;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
     document := jsonb_build_object('product_id', p_product_id, 'is_removed', NOT v_has_history);
 END $$;
 

@@ -15,13 +15,13 @@ BEGIN
 
     -- Write. The goods leave: what was promised is no longer on hand.
     IF result_code = 'ok' THEN
-        PERFORM tell_movements('commit', p_reservation_id);
+        PERFORM set_change_context(NULL, 'commit', p_reservation_id);
         UPDATE stock AS s
         SET on_hand = s.on_hand - l.quantity, reserved = s.reserved - l.quantity
         FROM reservation_lines AS l
         WHERE l.store_id = p_store_id AND l.reservation_id = p_reservation_id
             AND s.store_id = l.store_id AND s.product_id = l.product_id;
-        PERFORM tell_movements(NULL, NULL);
+        PERFORM set_change_context(NULL);
         PERFORM close_reservation(p_store_id, p_reservation_id, 'committed');
     END IF;
     document := reservation_document(p_store_id, p_reservation_id);

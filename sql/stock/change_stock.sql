@@ -39,12 +39,12 @@ BEGIN
     END IF;
 
     -- Write.
-    PERFORM tell_movements(p_operation, p_reference), tell_actor(p_actor);
+    PERFORM set_change_context(p_actor, p_operation, p_reference);
     UPDATE stock AS s
     SET on_hand = s.on_hand + CASE p_operation WHEN 'supply' THEN n.quantity ELSE -n.quantity END
     FROM unnest(v_products, v_quantities) AS n (product_id, quantity)
     WHERE s.store_id = p_store_id AND s.product_id = n.product_id;
-    PERFORM tell_movements(NULL, NULL), tell_actor(NULL);
+    PERFORM set_change_context(NULL);
     SELECT r.document INTO document FROM store_report(p_store_id, v_products) AS r;
 END $$;
 

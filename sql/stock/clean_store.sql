@@ -15,10 +15,10 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    PERFORM tell_movements('write_off', p_reference), tell_actor(p_actor);
+    PERFORM set_change_context(p_actor, 'write_off', p_reference);
     UPDATE stock SET on_hand = reserved
     WHERE store_id = p_store_id AND product_id = ANY (v_products) AND on_hand > reserved;
-    PERFORM tell_movements(NULL, NULL), tell_actor(NULL);
+    PERFORM set_change_context(NULL);
     SELECT r.document INTO document FROM store_report(p_store_id) AS r;
 END $$;
 

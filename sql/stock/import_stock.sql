@@ -32,14 +32,14 @@ BEGIN
     WHERE p.store_id = p_store_id AND p.product_id = l.product_id COLLATE "C"
         AND (p.name, p.price) IS DISTINCT FROM (l.name, l.price::bigint);
 
-    PERFORM tell_movements('import', p_reference);
+    PERFORM set_change_context(NULL, 'import', p_reference);
     -- In order, so that neighbours share their pages in the ledger's indexes.
     UPDATE stock AS s
     SET on_hand = l.quantity::bigint + CASE WHEN p_add THEN s.on_hand ELSE 0 END
     FROM (SELECT * FROM import_lines ORDER BY product_id COLLATE "C") AS l
     WHERE s.store_id = p_store_id AND s.product_id = l.product_id COLLATE "C"
         AND l.quantity::bigint <> CASE WHEN p_add THEN 0 ELSE s.on_hand END;
-    PERFORM tell_movements(NULL, NULL);
+    PERFORM set_change_context(NULL);
     line_count := (SELECT count(*) FROM import_lines);
 END $$;
 

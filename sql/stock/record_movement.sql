@@ -20,9 +20,9 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION record_movement IS
-    'Trigger: write the ledger row of every change of on_hand, whoever makes it. A function '
-    'says why through tell_movements(); where nobody does, it is an adjustment. The actor is the '
-    'setting holdfast.actor, else the session''s login.';
+    'Trigger: write the ledger row of every change of on_hand, whoever makes it. Functions say '
+    'who, why and for what through set_change_context(); where nobody does, it is an adjustment '
+    'by the session''s login.';
 
 CREATE OR REPLACE TRIGGER record_first_movement AFTER INSERT ON stock
     FOR EACH ROW WHEN (NEW.on_hand <> 0) EXECUTE FUNCTION record_movement();

@@ -17,10 +17,10 @@ BEGIN
     -- Write.
     UPDATE user_links SET used_at = clock_timestamp()
     WHERE store_id = p_store_id AND token_hash = p_token_hash;
-    PERFORM tell_actor('user:' || v_link.user_id);
+    PERFORM set_change_context('user:' || v_link.user_id);
     UPDATE users SET is_active = true
     WHERE store_id = p_store_id AND user_id = v_link.user_id;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
 END $$;
 
 COMMENT ON FUNCTION activate_user IS

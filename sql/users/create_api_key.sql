@@ -11,10 +11,10 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    PERFORM tell_actor(p_actor);
+    PERFORM set_change_context(p_actor);
     INSERT INTO api_keys (store_id, key_hash, name) VALUES (p_store_id, p_key_hash, p_name)
     RETURNING key_id INTO new_key_id;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
 END $$;
 
 COMMENT ON FUNCTION create_api_key IS

@@ -13,11 +13,11 @@ BEGIN
     -- Write. Only the newest link is good.
     DELETE FROM user_links
     WHERE store_id = p_store_id AND user_id = p_user_id AND purpose = 'reset' AND used_at IS NULL;
-    PERFORM tell_actor(p_actor);
+    PERFORM set_change_context(p_actor);
     INSERT INTO user_links (store_id, token_hash, user_id, purpose, expires_at)
     VALUES (p_store_id, p_token_hash, p_user_id, 'reset', clock_timestamp() + p_lifetime)
     RETURNING expires_at INTO valid_until;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
 END $$;
 
 COMMENT ON FUNCTION create_reset_link IS

@@ -12,11 +12,11 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write. One statement decides and writes, so that of two who want a login one gets it.
-    PERFORM tell_actor(p_actor);
+    PERFORM set_change_context(p_actor);
     INSERT INTO users (store_id, login, password_hash, role, is_active)
     VALUES (p_store_id, p_login, p_password_hash, p_role, p_is_active)
     ON CONFLICT DO NOTHING RETURNING user_id INTO new_user_id;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
     IF new_user_id IS NULL THEN result_code := 'login_taken'; END IF;
 END $$;
 

@@ -16,10 +16,10 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    PERFORM tell_actor(p_actor);
+    PERFORM set_change_context(p_actor);
     UPDATE api_keys SET revoked_at = clock_timestamp()
     WHERE store_id = p_store_id AND key_id = p_key_id;
-    PERFORM tell_actor(NULL);
+    PERFORM set_change_context(NULL);
 END $$;
 
 COMMENT ON FUNCTION revoke_api_key IS

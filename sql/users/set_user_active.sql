@@ -19,11 +19,11 @@ BEGIN
         WHERE store_id = p_store_id AND user_id = p_user_id AND used_at IS NULL;
     END IF;
     IF v_is_active <> p_is_active THEN
-        PERFORM tell_actor(p_actor);
+        PERFORM set_change_context(p_actor);
         UPDATE users SET is_active = p_is_active,
             token_generation = token_generation + CASE WHEN p_is_active THEN 0 ELSE 1 END
         WHERE store_id = p_store_id AND user_id = p_user_id;
-        PERFORM tell_actor(NULL);
+        PERFORM set_change_context(NULL);
     END IF;
     document := user_document(p_store_id, p_user_id);
 END $$;

@@ -51,9 +51,9 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 
 # Alembic's table and the list of installed files are about the database, not about a store.
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
-# They format a moment, or tell who and why, and touch no table; find_work only looks which stores
+# They format a moment, or say who and why, and touch no table; find_work only looks which stores
 # a worker should go to.
-WITHOUT_STORE_PARAMETER = "('rfc3339', 'tell_actor', 'tell_movements', 'find_work')"
+WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'find_work')"
 
 
 class Rule(NamedTuple):
