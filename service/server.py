@@ -30,7 +30,7 @@ from service.commands import import_stock
 from service.commands.user import FIRST_ADMIN, create_first_admin
 from service.database import migrate
 from service.database.embedded.server import Postgres
-from service.database.pool import Database, connect
+from service.database.pool import Database, connected
 from service.settings import Settings
 from service.web.protocol import FINISH_SECONDS, Runner
 
@@ -267,15 +267,12 @@ async def _upgrade(dsn: str) -> None:
 
 
 async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
-    connection = await connect(owner_dsn, migrate.OWNER)
-    try:
+    async with connected(owner_dsn, migrate.OWNER) as connection:
         for store_id in (settings.store, *settings.stores.split()):
             await connection.fetchval("SELECT create_store($1)", store_id)
         is_empty = await connection.fetchval(
             "SELECT NOT EXISTS (SELECT FROM products WHERE store_id = $1)", settings.store
         )
-    finally:
-        await connection.close()
     if is_empty and demo:
         await import_stock.import_file(owner_dsn, settings.store, DEMO, add=False)
     elif is_empty:

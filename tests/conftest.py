@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ import pytest
 from service.app import create_app
 from service.database import migrate
 from service.database.embedded.server import Postgres
-from service.database.pool import Database, connect
+from service.database.pool import Database, connected
 from service.settings import ROOT, Settings
 from service.web.auth import AUTH
 from tests import plpgsql_coverage
@@ -98,16 +98,12 @@ async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def connect_as(dsn: str) -> AsyncIterator[Connect]:
     """connect_as("owner" | "service" | "reader"): raw connections, closed afterwards."""
-    connections = []
+    async with AsyncExitStack() as stack:
 
-    async def open_connection(role: str = "owner") -> Any:
-        connection = await connect(dsn, f"holdfast_{role}")
-        connections.append(connection)
-        return connection
+        async def open_connection(role: str = "owner") -> Any:
+            return await stack.enter_async_context(connected(dsn, f"holdfast_{role}"))
 
-    yield open_connection
-    for connection in connections:
-        await connection.close()
+        yield open_connection
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import argparse
 
 from service.commands import Commands
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 
@@ -16,10 +16,11 @@ def add(commands: Commands) -> None:
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print every broken invariant."""
-    async with owner_url(settings) as dsn:
-        connection = await connect(dsn, "holdfast_reader", seconds=None)
+    async with (
+        owner_url(settings) as dsn,
+        connected(dsn, "holdfast_reader", seconds=None) as connection,
+    ):
         rows = await connection.fetch("SELECT * FROM invariant_violations ORDER BY 1, 2, 3")
-        await connection.close()
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     print(f"{len(rows)} broken invariants" if rows else "Healthy: no invariant is broken.")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from service.commands import Commands
 from service.database.migrate import OWNER
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 
@@ -75,18 +75,18 @@ async def import_file(dsn: str, store_id: str, file: Path, *, add: bool) -> int:
     hold the stock, 2 the file cannot be read. ConnectionError: it is not known whether it was
     written. Other errors of the database are raised; nothing was written.
     """
-    connection = await connect(dsn, OWNER, seconds=None)
     try:
-        async with connection.transaction(isolation="read_committed"):
-            await connection.execute(IMPORT_LINES)
-            await connection.copy_records_to_table("import_lines", records=read_lines(file))
-            await connection.execute("ANALYZE import_lines")
-            _say("Checking and writing …")
-            result = await _import_stock(connection, store_id, add, file.name)
-        if result["result_code"] == "ok" and result["line_count"] >= ANALYZE_FROM:
-            # The import is committed: without fresh statistics it is no less done.
-            with suppress(asyncpg.PostgresError):
-                await connection.execute("ANALYZE products, stock, stock_movements")
+        async with connected(dsn, OWNER, seconds=None) as connection:
+            async with connection.transaction(isolation="read_committed"):
+                await connection.execute(IMPORT_LINES)
+                await connection.copy_records_to_table("import_lines", records=read_lines(file))
+                await connection.execute("ANALYZE import_lines")
+                _say("Checking and writing …")
+                result = await _import_stock(connection, store_id, add, file.name)
+            if result["result_code"] == "ok" and result["line_count"] >= ANALYZE_FROM:
+                # The import is committed: without fresh statistics it is no less done.
+                with suppress(asyncpg.PostgresError):
+                    await connection.execute("ANALYZE products, stock, stock_movements")
     except WrongFile as error:
         _say(f"{file}:{error}")
         return 1
@@ -102,8 +102,6 @@ async def import_file(dsn: str, store_id: str, file: Path, *, add: bool) -> int:
         raise ConnectionError(
             f"the connection was lost; stock_movements shows whether {file.name} was written"
         ) from error
-    finally:
-        await connection.close()
     if result["result_code"] != "ok":
         for line_number, problem in json.loads(result["problems"]):
             _say(f"{file}:{line_number}: {_printable(problem)}")

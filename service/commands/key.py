@@ -6,7 +6,7 @@ from service import results
 from service.commands import Commands
 from service.commands.user import call_as_owner, refuse
 from service.database.migrate import OWNER
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 from service.web.auth import digest, new_key
@@ -63,11 +63,8 @@ async def create_key(dsn: str, store_id: str, name: str) -> int:
 
 async def list_keys(dsn: str, store_id: str) -> int:
     """Print the keys of a store, revoked ones too."""
-    connection = await connect(dsn, OWNER)
-    try:
+    async with connected(dsn, OWNER) as connection:
         rows = await connection.fetch(LIST_API_KEYS, store_id)
-    finally:
-        await connection.close()
     for row in rows:
         used = f"last used {row['last_used_at']:%F %R}" if row["last_used_at"] else "never used"
         state = f"revoked {row['revoked_at']:%F %R}" if row["revoked_at"] else "good"

@@ -4,7 +4,7 @@ import argparse
 
 from service.commands import Commands
 from service.database import migrate
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 
@@ -19,7 +19,6 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> None:
     """Upgrade, then say where the schema stands."""
     async with owner_url(settings) as dsn:
         await migrate.upgrade_in_thread(dsn)
-        connection = await connect(dsn, migrate.OWNER)
-        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
-        await connection.close()
+        async with connected(dsn, migrate.OWNER) as connection:
+            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
         print(f"The schema is at revision {revision}, sql/ is installed.")

@@ -5,7 +5,7 @@ import argparse
 from service import results
 from service.commands import Commands
 from service.database.migrate import OWNER
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 
@@ -24,10 +24,11 @@ def add(commands: Commands) -> None:
 
 async def run_list(settings: Settings, arguments: argparse.Namespace) -> None:
     """One line per dead letter."""
-    async with owner_url(settings) as dsn:
-        connection = await connect(dsn, "holdfast_reader", seconds=None)
+    async with (
+        owner_url(settings) as dsn,
+        connected(dsn, "holdfast_reader", seconds=None) as connection,
+    ):
         rows = await connection.fetch("SELECT * FROM dead_letters ORDER BY store_id, message_id")
-        await connection.close()
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     print(f"{len(rows)} dead letters" if rows else "No dead letters.")
@@ -36,11 +37,9 @@ async def run_list(settings: Settings, arguments: argparse.Namespace) -> None:
 async def run_revive(settings: Settings, arguments: argparse.Namespace) -> int:
     """Each message for itself; 1 if one is no dead letter."""
     store_id, status = arguments.store or settings.store, 0
-    async with owner_url(settings) as dsn:
-        connection = await connect(dsn, OWNER)
+    async with owner_url(settings) as dsn, connected(dsn, OWNER) as connection:
         for message_id in arguments.messages:
             code = await connection.fetchval("SELECT revive_message($1, $2)", store_id, message_id)
             print(f"{store_id} {message_id}: {code}")
             status |= results.is_error(code)
-        await connection.close()
     return status

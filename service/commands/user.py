@@ -12,7 +12,7 @@ import msgspec
 from service import results
 from service.commands import Commands
 from service.database.migrate import OWNER
-from service.database.pool import connect
+from service.database.pool import connected
 from service.database.urls import owner_url
 from service.domains.users import NewUser
 from service.settings import Settings
@@ -76,11 +76,8 @@ async def create_first_admin(dsn: str, store_id: str, password: str) -> Any:
 
 async def call_as_owner(dsn: str, statement: str, *parameters: Any) -> Any:
     """The one row of a function, called with the owner's rights."""
-    connection = await connect(dsn, OWNER)
-    try:
+    async with connected(dsn, OWNER) as connection:
         return await connection.fetchrow(statement, *parameters)
-    finally:
-        await connection.close()
 
 
 def refuse(row: Any, **ids: Any) -> int:

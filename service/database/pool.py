@@ -10,7 +10,7 @@ network answers instead of a row becomes a Refusal that tells the caller what is
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ logger = logging.getLogger("holdfast.database")
 
 SEARCH_PATH = "holdfast, pg_temp"
 CONNECT_SECONDS = 3.0
+CLOSE_SECONDS = 1.0
+"""For a goodbye: a server that says nothing is left without one."""
 POOL_SECONDS = 0.8
 """How long a call waits for a connection: an overloaded service says so within a second."""
 CALL_SECONDS = 8.0
@@ -78,8 +80,11 @@ _transaction: ContextVar[AsyncConnection | None] = ContextVar("_transaction", de
 """Where the calls of this task go inside of `in_transaction`."""
 
 
-async def connect(dsn: str, role: str, *, seconds: float | None = CALL_SECONDS) -> Any:
-    """A raw asyncpg connection that works as `role`, with the house's settings.
+@asynccontextmanager
+async def connected(
+    dsn: str, role: str, *, seconds: float | None = CALL_SECONDS
+) -> AsyncIterator[Any]:
+    """A raw asyncpg connection that works as `role` with the house's settings, closed at the end.
 
     `seconds` is how long one call may take here; None is for long commands, which the server
     then does not stop either.
@@ -87,6 +92,15 @@ async def connect(dsn: str, role: str, *, seconds: float | None = CALL_SECONDS) 
     Where the installation has no such role, or this login may not take it, the login itself is
     used: its rights are then what the administrator gave it.
     """
+    connection = await _connect(dsn, role, seconds)
+    try:
+        yield connection
+    finally:
+        with suppress(OSError, asyncpg.InterfaceError):  # TimeoutError is an OSError
+            await connection.close(timeout=CLOSE_SECONDS)
+
+
+async def _connect(dsn: str, role: str, seconds: float | None = CALL_SECONDS) -> Any:
     server_settings = SETTINGS | ({} if seconds else {"statement_timeout": "0"})
     arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "command_timeout": seconds}
     try:
@@ -109,7 +123,7 @@ class Database:
         self.dsn = dsn
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=lambda: connect(dsn, role),
+            async_creator=lambda: _connect(dsn, role),
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,

@@ -28,7 +28,7 @@ import msgspec
 from aiohttp import WSCloseCode, web
 from sqlalchemy import text
 
-from service.database.pool import Database, connect
+from service.database.pool import Database, connected
 from service.logs import REQUEST_ID
 from service.results import Refusal
 from service.web.bodies import read_query
@@ -392,14 +392,14 @@ class Hub:
         while self._stores:
             began = time.monotonic()
             try:
-                connection = await connect(
-                    self._database.dsn, "holdfast_service", seconds=self._heartbeat
-                )
-                try:
-                    await self._hear(connection)
-                finally:
-                    self._is_heard = False
-                    connection.terminate()
+                dsn = self._database.dsn
+                async with connected(
+                    dsn, "holdfast_service", seconds=self._heartbeat
+                ) as connection:
+                    try:
+                        await self._hear(connection)
+                    finally:
+                        self._is_heard = False
             except Exception as error:
                 if time.monotonic() - began > 5 * LONGEST_PAUSE:
                     pause = 0.0

@@ -19,7 +19,7 @@ import xlsxwriter
 from aiohttp import web
 from xlsxwriter.worksheet import Worksheet
 
-from service.database.pool import connect
+from service.database.pool import connected
 from service.results import Refusal
 from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.routing import API, OPERATORS, Routes
@@ -94,8 +94,7 @@ async def xlsx_report(request: web.Request) -> web.Response:
 async def reading(dsn: str, role: str, store_id: str, time_zone: str) -> AsyncIterator[Report]:
     """A store's report, to be read while this is open. Raises Refusal."""
     try:
-        connection = await connect(dsn, role, seconds=SECONDS)
-        try:
+        async with connected(dsn, role, seconds=SECONDS) as connection:
             await connection.execute(f"SET statement_timeout = '{SECONDS:.0f}s'")
             async with connection.transaction(readonly=True):
                 now = await connection.fetchval("SELECT clock_timestamp()")
@@ -105,8 +104,6 @@ async def reading(dsn: str, role: str, store_id: str, time_zone: str) -> AsyncIt
                     raise Refusal(rows[0]["result_code"], store_id=store_id)
                 taken_at = now.astimezone(ZoneInfo(time_zone))
                 yield Report(store_id, taken_at, time_zone, _batches(cursor, rows))
-        finally:
-            await connection.close(timeout=1)
     except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError) as error:
         raise Refusal("database_busy") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -5,6 +5,7 @@ the same calls one after another, in some order.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 from copy import deepcopy
 from itertools import count, permutations
 from typing import Any
@@ -13,7 +14,7 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.database.pool import connect
+from service.database.pool import connected
 
 PRICES = {"p0": 3, "p1": 0}
 BILLS = ["b0", "b1", "b2"]
@@ -155,8 +156,13 @@ def test_what_happens_at_once_is_as_if_one_after_another(dsn: str) -> None:
                 raise AssertionError(f"no order of {calls} gives {codes}, {accounts}, {on_hand}")
             model = after
 
+    stack = AsyncExitStack()
+
     async def open_all() -> list[Any]:
-        return [await connect(dsn, "holdfast_owner") for _ in range(AT_ONCE)]
+        return [
+            await stack.enter_async_context(connected(dsn, "holdfast_owner"))
+            for _ in range(AT_ONCE)
+        ]
 
     with asyncio.Runner() as runner:
         connections = runner.run(open_all())
@@ -172,5 +178,4 @@ def test_what_happens_at_once_is_as_if_one_after_another(dsn: str) -> None:
             runner.run(play(connections, history))
 
         histories()
-        for connection in connections:
-            runner.run(connection.close())
+        runner.run(stack.aclose())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from service.app import create_app
-from service.database.pool import Database, connect
+from service.database.pool import Database, connected
 from service.settings import Settings
 from tests.support.aliases import Api
 from tests.support.builders import callback, lapse, stock
@@ -245,6 +246,7 @@ class Histories(RuleBasedStateMachine):
 def histories(dsn: str) -> Iterator[type[Histories]]:
     """The machine with a service on an event loop of its own: Hypothesis runs it in steps."""
     with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
 
         async def start() -> Api:
             client: Api = TestClient(RealServer(create_app(Settings(), Database(dsn))))
@@ -253,9 +255,9 @@ def histories(dsn: str) -> Iterator[type[Histories]]:
 
         Histories.runner = runner
         Histories.api = runner.run(start())
-        Histories.sql = runner.run(connect(dsn, "holdfast_owner"))
+        Histories.sql = runner.run(stack.enter_async_context(connected(dsn, "holdfast_owner")))
         yield Histories
-        runner.run(Histories.sql.close())
+        runner.run(stack.aclose())
         runner.run(Histories.api.close())
 
 

@@ -1,6 +1,7 @@
 """Random histories of reserve_stock_batch against a sequential model."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.database.pool import connect
+from service.database.pool import connected
 from tests.support.builders import BATCH
 from tests.support.model import Model
 
@@ -130,10 +131,13 @@ class Histories(RuleBasedStateMachine):
 def histories(dsn: str) -> Any:
     """The machine on a connection and an event loop of its own: Hypothesis runs it in steps."""
     with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
         Histories.runner = runner
-        Histories.connection = runner.run(connect(dsn, "holdfast_owner"))
+        Histories.connection = runner.run(
+            stack.enter_async_context(connected(dsn, "holdfast_owner"))
+        )
         yield Histories
-        runner.run(Histories.connection.close())
+        runner.run(stack.aclose())
 
 
 def test_batches_answer_as_one_by_one(histories: Any) -> None:

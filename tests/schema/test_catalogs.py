@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from service.database import migrate
-from service.database.pool import connect
+from service.database.pool import connected
 from service.settings import ROOT
 from tests.support.servers import with_database
 
@@ -418,16 +418,15 @@ async def carried(connection: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("role", ["holdfast_owner", *ROLES])
 async def test_connections_carry_role_path_and_timeouts(clone: str, role: str) -> None:
-    connection = await connect(clone, role)
-    assert await connection.fetchval("SELECT current_user") == role
-    assert await carried(connection) == {"role": role, **CARRIED}
-    await connection.execute("RESET ALL")  # as pools do: they are the session's own defaults
-    assert await carried(connection) == {"role": role, **CARRIED}
-    await connection.close()
+    async with connected(clone, role) as connection:
+        assert await connection.fetchval("SELECT current_user") == role
+        assert await carried(connection) == {"role": role, **CARRIED}
+        await connection.execute("RESET ALL")  # as pools do: they are the session's own defaults
+        assert await carried(connection) == {"role": role, **CARRIED}
 
-    for_long_commands = await connect(clone, role, seconds=None)
-    assert await carried(for_long_commands) == {"role": role, **CARRIED, "statement_timeout": "0"}
-    await for_long_commands.close()
+    async with connected(clone, role, seconds=None) as for_long_commands:
+        expected = {"role": role, **CARRIED, "statement_timeout": "0"}
+        assert await carried(for_long_commands) == expected
 
     bare = await asyncpg.connect(clone)
     without = await carried(bare)
@@ -454,8 +453,6 @@ async def test_psql_connects_as_a_reader_that_cannot_write(clone: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.execute(insert)
     await reader.close()
-    owner = await connect(clone, migrate.OWNER)
-    async with owner.transaction():
+    async with connected(clone, migrate.OWNER) as owner, owner.transaction():
         await owner.execute(insert)
         await owner.execute("DELETE FROM stores")
-    await owner.close()

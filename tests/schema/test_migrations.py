@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.database import migrate
 from service.database.embedded.server import Postgres
-from service.database.pool import connect
+from service.database.pool import connected
 from service.settings import ROOT
 from tests.support.servers import with_database
 
@@ -171,10 +171,9 @@ async def by_hand(
             patch.setattr(migrate, "SQL", copy_of_sql(tmp_path_factory.mktemp("sql")))
             (migrate.SQL / "manifest.txt").write_text("")
             await migrate.upgrade_in_thread(url)
-        owner = await connect(url, migrate.OWNER, seconds=None)
-        for path in migrate.manifest():
-            await owner.execute((migrate.SQL / path).read_text())
-        await owner.close()
+        async with connected(url, migrate.OWNER, seconds=None) as owner:
+            for path in migrate.manifest():
+                await owner.execute((migrate.SQL / path).read_text())
         yield name, await snapshot(url)
 
 
@@ -738,19 +737,18 @@ async def bare(bare_server: str) -> AsyncIterator[BareCluster]:
 
 async def reserve(owner_url: str, service_url: str) -> tuple[str, str]:
     """Stock a product by the one login, reserve it by the other: role at work, result code."""
-    owner = await connect(owner_url, migrate.OWNER)
-    await owner.execute(
-        "SELECT create_store('main');"
-        "INSERT INTO products (store_id, product_id) VALUES ('main', '7') ON CONFLICT DO NOTHING;"
-        "UPDATE stock SET on_hand = on_hand + 3"
-    )
-    await owner.close()
-    service = await connect(service_url, "holdfast_service")
-    reserved = await service.fetchrow(
-        "SELECT current_user::text, result_code FROM reserve_stock('main', $1, '7', 3)",
-        secrets.token_hex(4),
-    )
-    await service.close()
+    async with connected(owner_url, migrate.OWNER) as owner:
+        await owner.execute(
+            "SELECT create_store('main');"
+            "INSERT INTO products (store_id, product_id) VALUES ('main', '7')"
+            " ON CONFLICT DO NOTHING;"
+            "UPDATE stock SET on_hand = on_hand + 3"
+        )
+    async with connected(service_url, "holdfast_service") as service:
+        reserved = await service.fetchrow(
+            "SELECT current_user::text, result_code FROM reserve_stock('main', $1, '7', 3)",
+            secrets.token_hex(4),
+        )
     return tuple(reserved)
 
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient
 
 from service.app import create_app
 from service.database.migrate import OWNER
-from service.database.pool import Database, connect
+from service.database.pool import Database, connected
 from service.settings import Settings
 from service.web import routing
 from service.web.routing import ROUTES, Route
@@ -51,19 +51,18 @@ async def everybody(cluster: str, template: str) -> AsyncIterator[Everybody]:
     admin = await asyncpg.connect(cluster)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {STRATEGY}")
     url = with_database(cluster, name)
-    sql = await connect(url, OWNER)
     settings = Settings(environment="production", jwt_secret=SECRET)
     client = TestClient(RealServer(create_app(settings, Database(url))))
-    await client.start_server()
-    roles = {role: await create_user(sql, role, role) for role in ("customer", "staff", "admin")}
-    roles["elsewhere"] = await create_user(sql, "admin", "admin", "north")
-    keys = {
-        "service": await create_key(sql),
-        "elsewhere's key": await create_key(sql, "north"),
-    }
-    yield Everybody(client, sql, roles, keys)
-    await client.close()
-    await sql.close()
+    async with connected(url, OWNER) as sql, client:
+        roles = {
+            role: await create_user(sql, role, role) for role in ("customer", "staff", "admin")
+        }
+        roles["elsewhere"] = await create_user(sql, "admin", "admin", "north")
+        keys = {
+            "service": await create_key(sql),
+            "elsewhere's key": await create_key(sql, "north"),
+        }
+        yield Everybody(client, sql, roles, keys)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 
