@@ -1,28 +1,32 @@
 """The application: routes of every domain, and the one boundary all requests cross."""
 
 import asyncio
+import importlib
 import itertools
 import logging
+import pkgutil
 import re
 import secrets
 import time
+from types import ModuleType
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
+from service import domains
 from service.database.pool import Database
-from service.domains import accounts, catalog, feed, reports, reservations, stock, stores, users
 from service.logs import REQUEST_ID, Event
 from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
 from service.web.auth import AUTH, Auth, bearer_of
-from service.web.bodies import MAX_BYTES, check_text
-from service.web.context import DATABASE, SETTINGS, STORE_ID
+from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
+from service.web.context import CALLER, DATABASE, ROUTES, SETTINGS, STORE_ID
 from service.web.idempotency import KEY_HEADER, answer_once
 from service.web.responses import CODE
-from service.web.routing import ANONYMOUS, CALLER, EVERYONE, ROUTES, Caller, Route, Routes
+from service.web.routing import ANONYMOUS, EVERYONE, Caller, Route, Routes
 
 HEALTH = "/health/"
 
@@ -92,22 +96,26 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler answers, or the error that stands for what it raised."""
     try:
-        route = await admit(request)
-        if route and route.takes_key and KEY_HEADER in request.headers:
-            return await answer_once(request, handler)
-        return await handler(request)
+        route = request.app[ROUTES].get(request.match_info.handler)
+        if route is None:  # there is no such path, or it has no such method
+            return await handler(request)
+        await admit(request, route)
+        arguments = await read_arguments(request, route)
+        if route.takes_key and KEY_HEADER in request.headers:
+            return await answer_once(request, route, arguments)
+        return await route.handler(request, *arguments)
     except Refusal as refusal:
-        return responses.respond(refusal.code, refusal.detail, **refusal.fields)
+        return responses.respond_code(refusal.code, refusal.detail, **refusal.fields)
     except web.HTTPNotFound:
-        return responses.respond("not_found")
+        return responses.respond_code("not_found")
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = responses.respond("method_not_allowed", f"Allowed here: {allowed}.")
+        response = responses.respond_code("method_not_allowed", f"Allowed here: {allowed}.")
         response.headers["Allow"] = allowed
         return response
     except Exception:
         logger.exception("A request failed")
-        return responses.respond("internal_error")
+        return responses.respond_code("internal_error")
 
 
 async def identify(request: web.Request) -> Caller:
@@ -115,31 +123,38 @@ async def identify(request: web.Request) -> Caller:
     return await request.app[AUTH].identify(bearer_of(request))
 
 
-async def admit(request: web.Request) -> Route | None:
+async def admit(request: web.Request, route: Route) -> None:
     """Let a route be called by its audience alone, and find the store that the call is about.
 
     Where everyone may call, credentials are not looked at: who sends an old token along with a
     new password can sign in.
     """
-    match = request.match_info
-    route = request.app[ROUTES].get(match.handler)
-    if route is None:  # there is no such path, or it has no such method
-        return None
-    settings = request.app[SETTINGS]
+    match, settings = request.match_info, request.app[SETTINGS]
     store_id = match.get("store_id", settings.store)
     is_for_all = ANONYMOUS.role in route.audience
     caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
     if caller.store_id not in (None, store_id):
         raise Refusal("not_found")
-    is_open = route.is_open_in_development and settings.environment == "development"
-    if caller is ANONYMOUS and not (is_for_all or is_open):
-        raise Refusal("unauthorized")
-    if caller is not ANONYMOUS and caller.role not in route.audience:
+    if caller is ANONYMOUS:
+        if not (is_for_all or (route.opens and settings.environment == "development")):
+            raise Refusal("unauthorized")
+    elif not route.admits(caller):
         raise Refusal("forbidden", role=caller.role)
     for name, value in match.items():
         check_text(name, value)
     request[STORE_ID] = store_id
-    return route
+
+
+async def read_arguments(request: web.Request, route: Route) -> list[Any]:
+    """What a route's handler takes after the request: its query and its body, as declared."""
+    arguments: list[Any] = []
+    if route.query:
+        arguments.append(read_query(request, route.query))
+    if route.decoder:
+        arguments.append(await read_body(request, route.decoder))
+    elif not route.reads_body and request.body_exists:
+        await refuse_body(request)
+    return arguments
 
 
 def create_app(settings: Settings, database: Database) -> web.Application:
@@ -149,28 +164,29 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[AUTH] = Auth(settings, database)
-    app[reservations.RESERVATIONS] = reservations.reservation_coalescer(database)
-    app[reservations.BATCHES] = reservations.batch_coalescer(database)
-    app[feed.HUB] = feed.Hub(database)
-    app[reports.WRITING] = asyncio.Semaphore(reports.AT_ONCE)
     app[ROUTES] = {}
-    domains = (reservations, stock, stores, reports, feed, users, catalog, accounts)
-    for routes in (health, *(domain.routes for domain in domains)):
-        for route in routes:
-            app[ROUTES][route.handler] = route
-            for prefix in route.prefixes:
-                app.router.add_route(route.method, prefix + route.path, route.handler)
-    app.on_shutdown.append(_say_goodbye)
+    for domain in find_domains():
+        if hasattr(domain, "set_up"):
+            domain.set_up(app)
+        _add_routes(app, domain.routes)
+    _add_routes(app, health)
     app.on_cleanup.append(_close)
     return app
 
 
-async def _say_goodbye(app: web.Application) -> None:
-    await app[feed.HUB].close()
+def find_domains() -> list[ModuleType]:
+    """Every module of service/domains: it has `routes`, and a `set_up(app)` where it needs one."""
+    names = (found.name for found in pkgutil.iter_modules(domains.__path__))
+    return [importlib.import_module(f"{domains.__name__}.{name}") for name in names]
+
+
+def _add_routes(app: web.Application, routes: Routes) -> None:
+    for route in routes:
+        app[ROUTES][route.handler] = route
+        for prefix in route.prefixes:
+            app.router.add_route(route.method, prefix + route.path, route.handler)
 
 
 async def _close(app: web.Application) -> None:
-    await app[reservations.RESERVATIONS].close()
-    await app[reservations.BATCHES].close()
     await app[AUTH].close()
     await app[DATABASE].close()

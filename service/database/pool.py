@@ -158,6 +158,11 @@ class Database:
 
         return await _try_again(attempt, "outcome_unknown" if is_read else "")
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this task's calls go into the transaction of `in_transaction`."""
+        return _transaction.get() is not None
+
     async def call_driver(self, query: str, *arguments: Any) -> Any:
         """The one row of a function that writes, for the driver (`$1`), past SQLAlchemy.
 
@@ -165,14 +170,20 @@ class Database:
         Raises Refusal.
         """
 
+        async def fetch(connection: AsyncConnection) -> Any:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
+            try:
+                return await driver.fetchrow(query, *arguments)
+            except DRIVER_ERRORS as error:
+                raise _explain(error) from error
+
+        if (transaction := _transaction.get()) is not None:
+            return await fetch(transaction)
+
         async def attempt() -> Any:
             async with self._connection() as connection:
-                driver = (await connection.get_raw_connection()).driver_connection
-                assert driver
-                try:
-                    return await driver.fetchrow(query, *arguments)
-                except DRIVER_ERRORS as error:
-                    raise _explain(error) from error
+                return await fetch(connection)
 
         return await _try_again(attempt)
 

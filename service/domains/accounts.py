@@ -21,13 +21,10 @@ from service.web.bodies import (
     Quantity,
     check_headers,
     decode,
-    parse_custom,
-    read_body,
     read_bytes,
-    read_query,
 )
-from service.web.context import DATABASE, SETTINGS, STORE_ID
-from service.web.routing import CALLER, EVERYONE, USERS, Routes
+from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID
+from service.web.routing import EVERYONE, USERS, Routes
 
 READ_STATEMENT = text("SELECT * FROM read_statement(:store_id, :user_id, :after, :limit)")
 BUY_PRODUCT = text(
@@ -85,32 +82,29 @@ class StatementQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-PURCHASE = msgspec.json.Decoder(Purchase, dec_hook=parse_custom)
 PAYMENT = msgspec.json.Decoder(Payment)
 SIGNED_PAYMENT = msgspec.json.Decoder(SignedPayment)
 
 routes = Routes()
 
 
-@routes.get("/users/me", USERS)
-async def read_statement(request: web.Request) -> web.Response:
+@routes.get("/users/me", USERS, query=StatementQuery)
+async def read_statement(request: web.Request, query: StatementQuery) -> web.Response:
     """The caller, their accounts and, newest first, what changed the balances."""
-    query = read_query(request, StatementQuery)
     ids = {"store_id": request[STORE_ID], "user_id": request[CALLER].user_id}
     row = await request.app[DATABASE].read(READ_STATEMENT, **ids, **msgspec.structs.asdict(query))
     return _respond(row, ids)
 
 
-@routes.post("/products/buy", USERS, takes_key=True)
-async def buy_product(request: web.Request) -> web.Response:
+@routes.post("/products/buy", USERS, body=Purchase)
+async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     """Buy units of a product with the caller's own money: all of it or nothing."""
-    purchase = await read_body(request, PURCHASE)
     ids = {"store_id": request[STORE_ID], **msgspec.structs.asdict(purchase)}
     row = await request.app[DATABASE].call(BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
     return _respond(row, ids)
 
 
-@routes.post("/payment/webhook", EVERYONE)
+@routes.post("/payment/webhook", EVERYONE, reads_body=True)
 async def receive_payment(request: web.Request) -> web.Response:
     """Credit an account, once per transaction_id, for ever; the signature is the credential."""
     payment = await _read_payment(request)
@@ -175,5 +169,5 @@ def _respond(row: Any, ids: dict[str, Any]) -> web.Response:
     """The document that the database built, or the error that its code means."""
     if results.is_error(row.result_code):
         facts = msgspec.json.decode(row.document or "{}")
-        return responses.respond(row.result_code, **ids, **facts)
+        return responses.respond_code(row.result_code, **ids, **facts)
     return responses.json_response(row.document, code=row.result_code)

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from service.web import responses
 from service.web.auth import caller_of
-from service.web.bodies import MAX_BIGINT, OutsideId, parse_custom, read_body, read_query
-from service.web.context import DATABASE, STORE_ID
-from service.web.routing import ADMINS, CALLER, EVERYONE, Routes
+from service.web.bodies import MAX_BIGINT, OutsideId
+from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.routing import ADMINS, EVERYONE, Routes
 
 LIST_PRODUCTS = text(
     "SELECT * FROM list_products(:store_id, :search, :with_inactive, :after, :limit)"
@@ -53,20 +53,16 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-PRODUCT = msgspec.json.Decoder(Product)
-NEW_PRODUCT = msgspec.json.Decoder(NewProduct, dec_hook=parse_custom)
-
 routes = Routes()
 
 
-@routes.get("/products", EVERYONE)
-async def list_products(request: web.Request) -> web.Response:
+@routes.get("/products", EVERYONE, query=ListQuery)
+async def list_products(request: web.Request, query: ListQuery) -> web.Response:
     """Products by id: `q`, `after`, `limit`; admins also see those not offered any more."""
-    query = read_query(request, ListQuery)
     page = {"search": query.q, "after": query.after, "limit": query.limit}
     parameters = {"store_id": request[STORE_ID], "with_inactive": await _is_admin(request), **page}
     row = await request.app[DATABASE].read(LIST_PRODUCTS, **parameters)
-    return responses.respond_document(row, store_id=request[STORE_ID])
+    return responses.respond(row, store_id=request[STORE_ID])
 
 
 @routes.get("/products/{product_id}", EVERYONE)
@@ -76,38 +72,36 @@ async def read_product(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].read(
         READ_PRODUCT, **ids, with_inactive=await _is_admin(request)
     )
-    return responses.respond_document(row, **ids)
+    return responses.respond(row, **ids)
 
 
-@routes.post("/products", ADMINS)
-async def create_product(request: web.Request) -> web.Response:
+@routes.post("/products", ADMINS, scope="admin", body=NewProduct)
+async def create_product(request: web.Request, product: NewProduct) -> web.Response:
     """Add a product, with nothing on hand: 201. A repeat answers 200."""
-    product = await read_body(request, NEW_PRODUCT)
     ids = {"store_id": request[STORE_ID], "product_id": product.product_id}
     parameters = msgspec.structs.asdict(product) | ids
     row = await request.app[DATABASE].call(CREATE_PRODUCT, **parameters, actor=request[CALLER].name)
     if row.result_code == "ok":
         return responses.json_response(row.document, 201)
-    return responses.respond_document(row, **ids)
+    return responses.respond(row, **ids)
 
 
-@routes.put("/products/{product_id}", ADMINS)
-async def change_product(request: web.Request) -> web.Response:
+@routes.put("/products/{product_id}", ADMINS, scope="admin", body=Product)
+async def change_product(request: web.Request, product: Product) -> web.Response:
     """Set name, price and whether it is offered; what was bought keeps its price."""
-    product = await read_body(request, PRODUCT)
     ids = _ids(request)
     row = await request.app[DATABASE].call(
         CHANGE_PRODUCT, **ids, **msgspec.structs.asdict(product), actor=request[CALLER].name
     )
-    return responses.respond_document(row, **ids)
+    return responses.respond(row, **ids)
 
 
-@routes.delete("/products/{product_id}", ADMINS)
+@routes.delete("/products/{product_id}", ADMINS, scope="admin")
 async def remove_product(request: web.Request) -> web.Response:
     """Remove a product; one that has a history is only offered no more: see `is_removed`."""
     ids = _ids(request)
     row = await request.app[DATABASE].call(REMOVE_PRODUCT, **ids, actor=request[CALLER].name)
-    return responses.respond_document(row, **ids)
+    return responses.respond(row, **ids)
 
 
 async def _is_admin(request: web.Request) -> bool:

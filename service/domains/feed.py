@@ -31,8 +31,7 @@ from sqlalchemy import text
 from service.database.pool import Database, connected
 from service.logs import REQUEST_ID
 from service.results import Refusal
-from service.web.bodies import read_query
-from service.web.context import SETTINGS, STORE_ID
+from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.responses import CODE, ENCODER
 from service.web.routing import API, OPERATORS, Routes
 
@@ -94,12 +93,21 @@ NOTIFICATION = msgspec.json.Decoder(list[str])
 routes = Routes(API)
 
 
-@routes.get("/ws/stores/{store_id}", OPERATORS)
-async def watch_store(request: web.Request) -> web.StreamResponse:
+def set_up(app: web.Application) -> None:
+    """Give the application its hub, which says goodbye to all sockets at the end."""
+    app[HUB] = Hub(app[DATABASE])
+    app.on_shutdown.append(_say_goodbye)
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    await app[HUB].close()
+
+
+@routes.get("/ws/stores/{store_id}", OPERATORS, scope="stock", query=FeedQuery, opens=True)
+async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamResponse:
     """The store's report, and again whenever its stock changes; `mode=changes`: what changed."""
     _check_origin(request)
     _check_protocols(request)
-    query = read_query(request, FeedQuery)
     socket = web.WebSocketResponse(
         timeout=CLOSE_SECONDS,
         heartbeat=PING_SECONDS,

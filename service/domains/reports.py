@@ -48,6 +48,11 @@ WRITING = web.AppKey("WRITING", asyncio.Semaphore)
 routes = Routes(API)
 
 
+def set_up(app: web.Application) -> None:
+    """Bound how many workbooks are written at once."""
+    app[WRITING] = asyncio.Semaphore(AT_ONCE)
+
+
 class Item(NamedTuple):
     """What a store has of one item."""
 
@@ -74,7 +79,7 @@ class Report(NamedTuple):
         return f"store-{store_id}-{self.taken_at:%Y-%m-%d}.xlsx"
 
 
-@routes.get("/stores/{store_id}/xlsx_report", OPERATORS)
+@routes.get("/stores/{store_id}/xlsx_report", OPERATORS, scope="stock", opens=True)
 async def xlsx_report(request: web.Request) -> web.Response:
     """All that a store has, as a workbook named after store and date."""
     dsn, time_zone = request.app[DATABASE].dsn, request.app[SETTINGS].time_zone

@@ -18,14 +18,10 @@ from service.web.bodies import (
     OutsideId,
     Quantity,
     Timestamp,
-    parse_custom,
-    read_body,
-    read_query,
     refuse_field,
 )
-from service.web.context import DATABASE, SETTINGS, STORE_ID
-from service.web.idempotency import KEY_HEADER
-from service.web.routing import CALLER, OPERATORS, Routes
+from service.web.context import DATABASE, SETTINGS, STORE_ID, call, ids_of, read
+from service.web.routing import OPERATORS, Routes
 
 # For the driver, see Database.call_driver. Answers as two arrays: rows cost more than elements.
 RESERVE_STOCK_BATCH = (
@@ -45,6 +41,7 @@ EXTEND_RESERVATION = text(
     "SELECT * FROM extend_reservation(:store_id, :reservation_id, :ttl, :max_lifetime)"
 )
 
+Status = Literal["held", "committed", "released", "expired"]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)]
 
 
@@ -81,10 +78,67 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """GET /reservations: which, and which page."""
 
-    status: Literal["held", "committed", "released", "expired"] | None = None
+    status: Status | None = None
     product_id: str | None = None
     after: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class Reserved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The units are held."""
+
+    status: Literal["success"]
+    message: str
+    reservation_id: str
+
+
+class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of one callback of a batch."""
+
+    reservation_id: str
+    status: Literal["success", "error"]
+    code: str
+    message: str
+
+
+class Outcomes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One outcome per callback, in their order."""
+
+    results: list[Outcome]
+
+
+class ReservationStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of a reservation of one line."""
+
+    reservation_id: str
+    product_id: str
+    quantity: int
+    status: Status
+    timestamp: datetime | None
+    """As the callback gave it; null for a hold."""
+    created_at: datetime
+    expires_at: datetime | None
+    closed_at: datetime | None
+
+
+class Reservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reservation with its lines, by product."""
+
+    reservation_id: str
+    kind: Literal["callback", "hold", "order"]
+    status: Status
+    lines: list[Line]
+    timestamp: datetime | None
+    created_at: datetime
+    expires_at: datetime | None
+    closed_at: datetime | None
+
+
+class Reservations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A page of reservations by id; `next` is the `after` of the page that follows, or null."""
+
+    reservations: list[Reservation]
+    next: str | None
 
 
 class Answer(NamedTuple):
@@ -103,42 +157,74 @@ class Request(NamedTuple):
     lines: Sequence[Callback | Line]
 
 
-CALLBACK = msgspec.json.Decoder(Callback, dec_hook=parse_custom)
-CALLBACKS = msgspec.json.Decoder(
-    Annotated[list[Callback], msgspec.Meta(min_length=1, max_length=1000)], dec_hook=parse_custom
-)
-NEW_HOLD = msgspec.json.Decoder(NewHold, dec_hook=parse_custom)
-EXTENSION = msgspec.json.Decoder(Extension, dec_hook=parse_custom)
+Callbacks = Annotated[list[Callback], msgspec.Meta(min_length=1, max_length=1000)]
 
 RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Answer])
 BATCHES = web.AppKey("BATCHES", Coalescer[Sequence[Request], Sequence[Answer]])
 
+RESERVE_CODES = (
+    "ok",
+    "already_reserved",
+    "reservation_closed",
+    "reservation_id_reused",
+    "insufficient_stock",
+    "unknown_product",
+    "unknown_store",
+    "invalid_request",
+)
+RESOLVE_CODES = ("reservation_closed", "held_by_order", "unknown_reservation", "unknown_store")
+
 routes = Routes()
 
 
-@routes.post("/reserve", OPERATORS)
-async def reserve(request: web.Request) -> web.Response:
+def set_up(app: web.Application) -> None:
+    """Give the application its coalescers, which finish what waits before the database closes."""
+    app[RESERVATIONS] = reservation_coalescer(app[DATABASE])
+    app[BATCHES] = batch_coalescer(app[DATABASE])
+    app.on_cleanup.append(_finish)
+
+
+async def _finish(app: web.Application) -> None:
+    await app[RESERVATIONS].close()
+    await app[BATCHES].close()
+
+
+@routes.post(
+    "/reserve",
+    OPERATORS,
+    scope="reserve",
+    body=Callback,
+    answer=Reserved,
+    codes=RESERVE_CODES,
+    opens=True,
+)
+async def reserve(request: web.Request, callback: Callback) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
-    callback = await read_body(request, CALLBACK)
-    store_id = request[STORE_ID]
-    answer = await request.app[RESERVATIONS].submit(
-        store_id, callback.product_id, _of_callback(callback)
-    )
+    answer = await _ask(request, _of_callback(callback))
     ids: dict[str, Any] = {"reservation_id": callback.reservation_id}
     if results.is_error(answer.result_code):
-        ids |= {"store_id": store_id, "product_id": callback.product_id}
+        ids |= {"store_id": request[STORE_ID], "product_id": callback.product_id}
     if answer.result_code == "insufficient_stock":
         ids |= msgspec.json.decode(answer.refused_lines or "[{}]")[0]
-    return responses.respond(answer.result_code, **ids)
+    return responses.respond_code(answer.result_code, **ids)
 
 
-@routes.post("/reserve/batch", OPERATORS)
-async def reserve_batch(request: web.Request) -> web.Response:
+@routes.post(
+    "/reserve/batch",
+    OPERATORS,
+    scope="reserve",
+    body=Callbacks,
+    answer=Outcomes,
+    codes=RESERVE_CODES,
+    opens=True,
+)
+async def reserve_batch(request: web.Request, callbacks: Callbacks) -> web.Response:
     """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
-    callbacks = await read_body(request, CALLBACKS)
-    answers = await request.app[BATCHES].submit(
-        request[STORE_ID], "", [_of_callback(each) for each in callbacks]
-    )
+    store_id, wanted = request[STORE_ID], [_of_callback(each) for each in callbacks]
+    if (database := request.app[DATABASE]).is_in_transaction:
+        answers = await _send(database, store_id, wanted)
+    else:
+        answers = await request.app[BATCHES].submit(store_id, "", wanted)
     return responses.json_response(
         {
             "results": [
@@ -154,90 +240,127 @@ async def reserve_batch(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/reserve/{reservation_id}", OPERATORS)
+@routes.get(
+    "/reserve/{reservation_id}",
+    OPERATORS,
+    scope="reserve",
+    answer=ReservationStatus,
+    codes=("ok", "unknown_reservation", "unknown_store", "several_lines"),
+    opens=True,
+)
 async def reservation_status(request: web.Request) -> web.Response:
     """What became of a reservation of one line."""
-    ids = _ids(request)
-    row = await request.app[DATABASE].read(RESERVATION_STATUS, **ids)
-    return responses.respond_document(row, **ids)
+    ids = ids_of(request)
+    row = await read(request, RESERVATION_STATUS, **ids)
+    return responses.respond(row, **ids)
 
 
-@routes.post("/reservations", OPERATORS)
-async def create_reservation(request: web.Request) -> web.Response:
+@routes.post(
+    "/reservations",
+    OPERATORS,
+    scope="reserve",
+    body=NewHold,
+    answer=Reservation,
+    codes=("unknown_reservation", *RESERVE_CODES),
+    opens=True,
+)
+async def create_reservation(request: web.Request, hold: NewHold) -> web.Response:
     """Hold every line or none; 201, or 200 for a repeat while it is held or committed."""
-    hold = await read_body(request, NEW_HOLD)
     if (hold.ttl_seconds or 0) > request.app[SETTINGS].max_hold_seconds:
         raise refuse_field("ttl_seconds", "Longer than a hold may live here")
     store_id = request[STORE_ID]
     wanted = Request(
-        hold.reservation_id or make_id(request),
+        hold.reservation_id or str(uuid.uuid4()),
         None,
         timedelta(seconds=hold.ttl_seconds) if hold.ttl_seconds else None,
         hold.lines,
     )
-    if len(hold.lines) == 1:
-        key = hold.lines[0].product_id
-        answer = await request.app[RESERVATIONS].submit(store_id, key, wanted)
-    else:
-        (answer,) = await _send(request.app[DATABASE], store_id, [wanted])
+    answer = await _ask(request, wanted)
     ids = {"store_id": store_id, "reservation_id": wanted.reservation_id}
     if results.is_error(answer.result_code):
         lines = msgspec.json.decode(answer.refused_lines or "[]")
         first = lines[0] if lines else {}
-        return responses.respond(answer.result_code, **first, **ids, lines=lines)
-    row = await request.app[DATABASE].read(READ_RESERVATION, **ids)
+        return responses.respond_code(answer.result_code, **first, **ids, lines=lines)
+    row = await read(request, READ_RESERVATION, **ids)
     return responses.json_response(
         row.document, 201 if answer.result_code == "ok" else 200, answer.result_code
     )
 
 
-@routes.get("/reservations", OPERATORS)
-async def list_reservations(request: web.Request) -> web.Response:
+@routes.get(
+    "/reservations",
+    OPERATORS,
+    scope="reserve",
+    query=ListQuery,
+    answer=Reservations,
+    codes=("ok", "unknown_store"),
+    opens=True,
+)
+async def list_reservations(request: web.Request, query: ListQuery) -> web.Response:
     """Reservations by id: `status`, `product_id`, `after`, `limit`; `next` is the next `after`."""
-    query = read_query(request, ListQuery)
     parameters = {"store_id": request[STORE_ID], **msgspec.structs.asdict(query)}
-    row = await request.app[DATABASE].read(LIST_RESERVATIONS, **parameters)
-    return responses.respond_document(row, store_id=request[STORE_ID])
+    row = await read(request, LIST_RESERVATIONS, **parameters)
+    return responses.respond(row, store_id=request[STORE_ID])
 
 
-@routes.get("/reservations/{reservation_id}", OPERATORS)
+@routes.get(
+    "/reservations/{reservation_id}",
+    OPERATORS,
+    scope="reserve",
+    answer=Reservation,
+    codes=("ok", "unknown_reservation", "unknown_store"),
+    opens=True,
+)
 async def read_reservation(request: web.Request) -> web.Response:
     """A reservation with its lines."""
-    ids = _ids(request)
-    row = await request.app[DATABASE].read(READ_RESERVATION, **ids)
-    return responses.respond_document(row, **ids)
+    ids = ids_of(request)
+    row = await read(request, READ_RESERVATION, **ids)
+    return responses.respond(row, **ids)
 
 
-@routes.post("/reservations/{reservation_id}/commit", OPERATORS)
+@routes.post(
+    "/reservations/{reservation_id}/commit",
+    OPERATORS,
+    scope="reserve",
+    answer=Reservation,
+    codes=("ok", "already_committed", *RESOLVE_CODES),
+    opens=True,
+)
 async def commit_reservation(request: web.Request) -> web.Response:
     """The goods leave, once: on_hand falls. A repeat answers 200."""
     return await _resolve(request, COMMIT_RESERVATION)
 
 
-@routes.post("/reservations/{reservation_id}/release", OPERATORS)
+@routes.post(
+    "/reservations/{reservation_id}/release",
+    OPERATORS,
+    scope="reserve",
+    answer=Reservation,
+    codes=("ok", "already_released", *RESOLVE_CODES),
+    opens=True,
+)
 async def release_reservation(request: web.Request) -> web.Response:
     """Give the units back, once. A repeat answers 200."""
     return await _resolve(request, RELEASE_RESERVATION)
 
 
-@routes.post("/reservations/{reservation_id}/extend", OPERATORS)
-async def extend_reservation(request: web.Request) -> web.Response:
+@routes.post(
+    "/reservations/{reservation_id}/extend",
+    OPERATORS,
+    scope="reserve",
+    body=Extension,
+    answer=Reservation,
+    codes=("ok", "no_expiry", "invalid_request", *RESOLVE_CODES),
+    opens=True,
+)
+async def extend_reservation(request: web.Request, extension: Extension) -> web.Response:
     """Live for that long from now, never shorter than it was, up to the longest a hold may."""
-    extension = await read_body(request, EXTENSION)
     return await _resolve(
         request,
         EXTEND_RESERVATION,
         ttl=timedelta(seconds=extension.ttl_seconds),
         max_lifetime=timedelta(seconds=request.app[SETTINGS].max_hold_seconds),
     )
-
-
-def make_id(request: web.Request) -> str:
-    """An id for what came without one: of its Idempotency-Key, if there is one, else random."""
-    if key := request.headers.get(KEY_HEADER):
-        name = f"{request[STORE_ID]}\n{request[CALLER].name}\n{key}"
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
-    return str(uuid.uuid4())
 
 
 def reservation_coalescer(database: Database) -> Coalescer[Request, Answer]:
@@ -263,6 +386,19 @@ def batch_coalescer(database: Database) -> Coalescer[Sequence[Request], Sequence
     return Coalescer(send, lanes=1, max_batch=1, max_waiting=100)
 
 
+async def _ask(request: web.Request, wanted: Request) -> Answer:
+    """The answer to one reservation: with those that wait beside it, where it has one line.
+
+    One that shares a transaction with its Idempotency-Key goes alone.
+    """
+    database, store_id = request.app[DATABASE], request[STORE_ID]
+    if len(wanted.lines) == 1 and not database.is_in_transaction:
+        key = wanted.lines[0].product_id
+        return await request.app[RESERVATIONS].submit(store_id, key, wanted)
+    (answer,) = await _send(database, store_id, [wanted])
+    return answer
+
+
 async def _send(database: Database, store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
     """Ask reserve_stock_batch for all of them: one answer per request, in order."""
     lines = [
@@ -285,17 +421,10 @@ async def _send(database: Database, store_id: str, requests: Sequence[Request]) 
 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:
-    ids = _ids(request)
-    row = await request.app[DATABASE].call(statement, **ids, **parameters)
-    return responses.respond_document(row, **ids)
+    ids = ids_of(request)
+    row = await call(request, statement, **ids, **parameters)
+    return responses.respond(row, **ids)
 
 
 def _of_callback(callback: Callback) -> Request:
     return Request(callback.reservation_id, callback.timestamp, None, (callback,))
-
-
-def _ids(request: web.Request) -> dict[str, str]:
-    return {
-        "store_id": request[STORE_ID],
-        "reservation_id": request.match_info["reservation_id"],
-    }

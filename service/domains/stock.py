@@ -1,6 +1,5 @@
 """Stock: what comes in, what goes out, what is there, and what was."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,9 +9,9 @@ from sqlalchemy import text
 from service import results
 from service.logs import REQUEST_ID
 from service.web import responses
-from service.web.bodies import OutsideId, Quantity, Timestamp, parse_custom, read_body, read_query
-from service.web.context import DATABASE, STORE_ID
-from service.web.routing import API, CALLER, OPERATORS, Routes
+from service.web.bodies import OutsideId, Quantity, Timestamp
+from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.routing import API, OPERATORS, Routes
 
 STORE_REPORT = text("SELECT * FROM store_report(:store_id)")
 PAST_REPORT = text("SELECT * FROM past_report(:store_id, :at)")
@@ -60,54 +59,50 @@ class MovementsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-CHANGE = msgspec.json.Decoder(Change, dec_hook=parse_custom)
-GROUP_CHANGE = msgspec.json.Decoder(GroupChange, dec_hook=parse_custom)
-
-
 routes = Routes(API)
 
 
-@routes.get("/stores/{store_id}", OPERATORS)
-async def read_store(request: web.Request) -> web.Response:
+@routes.get("/stores/{store_id}", OPERATORS, scope="stock", query=ReportQuery, opens=True)
+async def read_store(request: web.Request, query: ReportQuery) -> web.Response:
     """What a store has of each item that is not at zero; `as_of`: what it had at that time."""
-    at: datetime | None = read_query(request, ReportQuery).as_of
+    at = query.as_of
     store_id = request[STORE_ID]
     if at is None:
         row = await request.app[DATABASE].read(STORE_REPORT, store_id=store_id)
     else:
         row = await request.app[DATABASE].read(PAST_REPORT, store_id=store_id, at=at)
-    return responses.respond_document(row, store_id=store_id)
+    return responses.respond(row, store_id=store_id)
 
 
-@routes.post("/stores/{store_id}", OPERATORS, takes_key=True)
-async def change_item(request: web.Request) -> web.Response:
+@routes.post("/stores/{store_id}", OPERATORS, scope="stock", body=Change, opens=True)
+async def change_item(request: web.Request, change: Change) -> web.Response:
     """Bring units of an item in (supply) or take them out (demand)."""
-    change = await read_body(request, CHANGE)
     return await _change(request, change.operation, [Item(change.item_id, change.quantity)])
 
 
-@routes.post("/stores/{store_id}/group_op", OPERATORS, takes_key=True)
-async def change_items(request: web.Request) -> web.Response:
+@routes.post("/stores/{store_id}/group_op", OPERATORS, scope="stock", body=GroupChange, opens=True)
+async def change_items(request: web.Request, change: GroupChange) -> web.Response:
     """Bring several items in or take them out: all or none, repeated ones summed."""
-    change = await read_body(request, GROUP_CHANGE)
     return await _change(request, change.operation, change.items)
 
 
-@routes.post("/stores/{store_id}/clean", OPERATORS, takes_key=True)
+@routes.post("/stores/{store_id}/clean", OPERATORS, scope="stock", opens=True)
 async def clean_store(request: web.Request) -> web.Response:
     """Write off all that is not reserved; the report is what remains."""
     store_id = request[STORE_ID]
     row = await request.app[DATABASE].call(CLEAN_STORE, store_id=store_id, **_who(request))
-    return responses.respond_document(row, store_id=store_id)
+    return responses.respond(row, store_id=store_id)
 
 
-@routes.get("/stores/{store_id}/movements", OPERATORS)
-async def list_movements(request: web.Request) -> web.Response:
+@routes.get(
+    "/stores/{store_id}/movements", OPERATORS, scope="stock", query=MovementsQuery, opens=True
+)
+async def list_movements(request: web.Request, query: MovementsQuery) -> web.Response:
     """The ledger after a position, oldest first; `next` is the `after` to go on from."""
-    query = msgspec.structs.asdict(read_query(request, MovementsQuery))
+    page = msgspec.structs.asdict(query)
     store_id = request[STORE_ID]
-    row = await request.app[DATABASE].call(LIST_MOVEMENTS, store_id=store_id, **query)
-    return responses.respond_document(row, store_id=store_id)
+    row = await request.app[DATABASE].call(LIST_MOVEMENTS, store_id=store_id, **page)
+    return responses.respond(row, store_id=store_id)
 
 
 async def _change(request: web.Request, operation: Operation, items: list[Item]) -> web.Response:
@@ -126,8 +121,8 @@ async def _change(request: web.Request, operation: Operation, items: list[Item])
         detail = results.RESULTS[row.result_code].detail.format(
             product_id=first["item_id"], **first
         )
-        return responses.respond(row.result_code, detail, **ids, **first, items=refused)
-    return responses.respond_document(row, **ids)
+        return responses.respond_code(row.result_code, detail, **ids, **first, items=refused)
+    return responses.respond(row, **ids)
 
 
 def _who(request: web.Request) -> dict[str, str]:

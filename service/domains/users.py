@@ -14,9 +14,9 @@ from service import results
 from service.results import Refusal
 from service.web import responses
 from service.web.auth import AUTH, Auth, bearer_of, digest
-from service.web.bodies import MAX_BIGINT, read_body, read_query
-from service.web.context import DATABASE, SETTINGS, STORE_ID
-from service.web.routing import ADMINS, CALLER, EVERYONE, STORE_API, USERS, Routes
+from service.web.bodies import MAX_BIGINT
+from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID
+from service.web.routing import ADMINS, EVERYONE, STORE_API, USERS, Routes
 
 REGISTER_USER = text(
     "SELECT * FROM register_user(:store_id, :login, :password_hash, :token_hash, :lifetime, :actor)"
@@ -100,19 +100,12 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-NEW_USER = msgspec.json.Decoder(NewUser)
-CREDENTIALS = msgspec.json.Decoder(Credentials)
-PASSWORD_CHANGE = msgspec.json.Decoder(PasswordChange)
-NEW_PASSWORD = msgspec.json.Decoder(NewPassword)
-USER_CHANGE = msgspec.json.Decoder(UserChange)
-
 routes = Routes()
 
 
-@routes.post("/users", EVERYONE)
-async def register(request: web.Request) -> web.Response:
+@routes.post("/users", EVERYONE, body=NewUser, takes_key=False)
+async def register(request: web.Request, user: NewUser) -> web.Response:
     """Register a customer, who signs in once the link in the answer was followed."""
-    user = await read_body(request, NEW_USER)
     token = secrets.token_urlsafe(32)
     row = await request.app[DATABASE].call(
         REGISTER_USER,
@@ -130,10 +123,9 @@ async def register(request: web.Request) -> web.Response:
     )
 
 
-@routes.get(ACTIVATION, EVERYONE)
-async def activate(request: web.Request) -> web.Response:
+@routes.get(ACTIVATION, EVERYONE, query=LinkQuery)
+async def activate(request: web.Request, query: LinkQuery) -> web.Response:
     """Let a new user sign in; the link is good once, and answers the same when followed again."""
-    query = read_query(request, LinkQuery)
     row = await request.app[DATABASE].call(
         ACTIVATE_USER, store_id=request[STORE_ID], token_hash=digest(query.token)
     )
@@ -141,10 +133,9 @@ async def activate(request: web.Request) -> web.Response:
     return _private({"status": "success", "message": "You can sign in."})
 
 
-@routes.post("/auth", EVERYONE)
-async def sign_in(request: web.Request) -> web.Response:
+@routes.post("/auth", EVERYONE, body=Credentials, takes_key=False)
+async def sign_in(request: web.Request, given: Credentials) -> web.Response:
     """A token for a login and its password; 401, alike for wrong, unknown and inactive."""
-    given = await read_body(request, CREDENTIALS)
     at = {"store_id": request[STORE_ID], "address": _auth(request).client_address(request)}
     database = request.app[DATABASE]
     begun = await database.call(BEGIN_SIGN_IN, **at, login=given.login)
@@ -153,7 +144,7 @@ async def sign_in(request: web.Request) -> web.Response:
     return _token(request, begun.known_user_id, row)
 
 
-@routes.post("/auth/refresh", USERS)
+@routes.post("/auth/refresh", USERS, takes_key=False)
 async def refresh(request: web.Request) -> web.Response:
     """A new token for one that is still good, up to 30 days after the password was given."""
     auth = _auth(request)
@@ -167,7 +158,7 @@ async def refresh(request: web.Request) -> web.Response:
     )
 
 
-@routes.post("/auth/logout", USERS)
+@routes.post("/auth/logout", USERS, takes_key=False)
 async def sign_out(request: web.Request) -> web.Response:
     """No token that the user has by now is taken any more."""
     caller = request[CALLER]
@@ -178,10 +169,9 @@ async def sign_out(request: web.Request) -> web.Response:
     return _private({"status": "success", "message": "You are signed out everywhere."})
 
 
-@routes.post("/users/me/password", USERS)
-async def change_password(request: web.Request) -> web.Response:
+@routes.post("/users/me/password", USERS, body=PasswordChange, takes_key=False)
+async def change_password(request: web.Request, change: PasswordChange) -> web.Response:
     """Another password for who tells the present one; every token but the new one stops."""
-    change = await read_body(request, PASSWORD_CHANGE)
     caller, database = request[CALLER], request.app[DATABASE]
     at = {"store_id": request[STORE_ID], "address": _auth(request).client_address(request)}
     begun = await database.call(BEGIN_PASSWORD_CHECK, **at, user_id=caller.user_id)
@@ -196,7 +186,7 @@ async def change_password(request: web.Request) -> web.Response:
     return _token(request, begun.known_user_id, row)
 
 
-@routes.post("/users/{user_id}/reset-link", ADMINS)
+@routes.post("/users/{user_id}/reset-link", ADMINS, scope="admin", takes_key=False)
 async def create_reset_link(request: web.Request) -> web.Response:
     """A link, good once and for a day, by which a user sets a new password."""
     token = secrets.token_urlsafe(32)
@@ -226,11 +216,11 @@ async def reset_page(request: web.Request) -> web.Response:
     return web.Response(text=RESET_PAGE, content_type="text/html", headers=headers)
 
 
-@routes.post(RESET, EVERYONE)
-async def reset_password(request: web.Request) -> web.Response:
+@routes.post(RESET, EVERYONE, query=LinkQuery, body=NewPassword, takes_key=False)
+async def reset_password(
+    request: web.Request, query: LinkQuery, given: NewPassword
+) -> web.Response:
     """Set a new password by a reset link, once; every token of the user stops."""
-    query = read_query(request, LinkQuery)
-    given = await read_body(request, NEW_PASSWORD)
     row = await request.app[DATABASE].call(
         RESET_PASSWORD,
         store_id=request[STORE_ID],
@@ -241,10 +231,9 @@ async def reset_password(request: web.Request) -> web.Response:
     return _private({"status": "success", "message": "The new password is set."})
 
 
-@routes.get("/users", ADMINS)
-async def list_users(request: web.Request) -> web.Response:
+@routes.get("/users", ADMINS, scope="admin", query=ListQuery)
+async def list_users(request: web.Request, query: ListQuery) -> web.Response:
     """The store's users by id: `after`, `limit`; `next` is the next `after`."""
-    query = read_query(request, ListQuery)
     row = await request.app[DATABASE].read(
         LIST_USERS, store_id=request[STORE_ID], **msgspec.structs.asdict(query)
     )
@@ -252,10 +241,9 @@ async def list_users(request: web.Request) -> web.Response:
     return responses.json_response(row.document)
 
 
-@routes.put("/users/{user_id}", ADMINS)
-async def set_user_active(request: web.Request) -> web.Response:
+@routes.put("/users/{user_id}", ADMINS, scope="admin", body=UserChange)
+async def set_user_active(request: web.Request, change: UserChange) -> web.Response:
     """Let a user sign in, or no longer: the tokens of one who is disabled stop at once."""
-    change = await read_body(request, USER_CHANGE)
     ids = _ids(request)
     row = await request.app[DATABASE].call(
         SET_USER_ACTIVE, **ids, is_active=change.is_active, actor=request[CALLER].name

@@ -93,6 +93,19 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T
     return decode(await read_bytes(request), decoder)
 
 
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a route that takes none: an empty object."""
+
+
+_NOTHING = msgspec.json.Decoder(Nothing)
+
+
+async def refuse_body(request: web.Request) -> None:
+    """Refuse a body that says anything to a route that takes none."""
+    if (await read_bytes(request)).strip():
+        await read_body(request, _NOTHING)
+
+
 async def read_bytes(request: web.Request) -> bytes:
     """The body as it came, or a Refusal: 400, 408 or 413."""
     try:

@@ -1,11 +1,33 @@
-"""What handlers find on the application and on a request, by typed keys."""
+"""What handlers find on the application and on a request, and how they call a function."""
+
+from typing import Any
 
 from aiohttp import web
+from sqlalchemy import Row, TextClause
 
 from service.database.pool import Database
 from service.settings import Settings
+from service.web.routing import Caller, Handler, Route
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
+ROUTES = web.AppKey("ROUTES", dict[Handler, Route])
+"""Each handler's declaration."""
+CALLER = web.RequestKey("CALLER", Caller)
 STORE_ID = web.RequestKey("STORE_ID", str)
 """The store that a request is about: of its path, else the default one."""
+
+
+def ids_of(request: web.Request) -> dict[str, str]:
+    """The ids of a request's path, its store first, whether the path names it or not."""
+    return {"store_id": request[STORE_ID], **request.match_info}
+
+
+async def call(request: web.Request, statement: TextClause, **parameters: Any) -> Row[Any]:
+    """The one row of a function that writes. Raises Refusal."""
+    return await request.app[DATABASE].call(statement, **parameters)
+
+
+async def read(request: web.Request, statement: TextClause, **parameters: Any) -> Row[Any]:
+    """The one row of a function that only reads. Raises Refusal."""
+    return await request.app[DATABASE].read(statement, **parameters)

@@ -7,15 +7,16 @@ leaves no trace, so that the same key may be tried again. A key is its caller's 
 
 import hashlib
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
 from service.web import responses
 from service.web.bodies import read_bytes, refuse_field
-from service.web.context import DATABASE, STORE_ID
-from service.web.routing import CALLER, ROUTES
+from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.routing import Route
 
 TAKE_IDEMPOTENCY_KEY = text(
     "SELECT * FROM take_idempotency_key(:store_id, :caller, :route, :key, :fingerprint)"
@@ -28,9 +29,11 @@ KEY_HEADER = "Idempotency-Key"
 _key = re.compile(r"[ -~]{1,255}")
 
 
-async def answer_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_once(
+    request: web.Request, route: Route, arguments: Sequence[Any]
+) -> web.StreamResponse:
     """Let the handler answer in one transaction with the key; or repeat what it answered before."""
-    database, route = request.app[DATABASE], request.app[ROUTES][handler]
+    database = request.app[DATABASE]
     keys = request.headers.getall(KEY_HEADER)
     if len(keys) > 1 or not _key.fullmatch(keys[0]):
         raise refuse_field(KEY_HEADER, "Expected one of 1-255 printable ASCII characters")
@@ -48,8 +51,8 @@ async def answer_once(request: web.Request, handler: Handler) -> web.StreamRespo
         if kept.result_code == "replayed":
             return responses.json_response(kept.answer_body, kept.answer_status, "replayed"), False
         if kept.result_code != "ok":
-            return responses.respond(kept.result_code), False
-        response = await handler(request)
+            return responses.respond_code(kept.result_code), False
+        response = await route.handler(request, *arguments)
         if response.status >= 400:
             return response, False
         assert isinstance(response, web.Response)

@@ -48,7 +48,7 @@ class _Protocol(web.RequestHandler):
         if status == 500:
             logger.error("Request handling failed", exc_info=exc)
         code = "bad_request" if status < 500 else "internal_error"
-        response = responses.respond(code, str(message or "").partition("\n")[0].rstrip(": "))
+        response = responses.respond_code(code, str(message or "").partition("\n")[0].rstrip(": "))
         response.force_close()
         return response
 

@@ -16,10 +16,25 @@ STATUS_HEADERS = {
     503: {"Retry-After": "1"},
 }
 ENCODER = msgspec.json.Encoder(enc_hook=str)
+ERROR_FIELDS = frozenset(error_body("internal_error"))
+"""What every error has; no fact of a function goes by these names."""
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
 
-def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
+def respond(row: Any, **ids: Any) -> web.Response:
+    """What a function answered: its document, or the error that its code means.
+
+    An error tells the ids concerned, and the facts that the function's document holds.
+    """
+    result = RESULTS[row.result_code]
+    if result.status < 400:
+        return json_response(row.document, result.status, row.result_code)
+    facts = msgspec.json.decode(row.document) if row.document else {}
+    fields = {name: value for name, value in (ids | facts).items() if name not in ERROR_FIELDS}
+    return respond_code(row.result_code, **fields)
+
+
+def respond_code(code: str, detail: str = "", **fields: Any) -> web.Response:
     """The answer to a result code: success with `fields`, or the error shape with them."""
     result = RESULTS[code]
     if result.status < 400:
@@ -30,14 +45,6 @@ def respond(code: str, detail: str = "", **fields: Any) -> web.Response:
     if "retry_after" in fields:
         response.headers["Retry-After"] = str(fields["retry_after"])
     return response
-
-
-def respond_document(row: Any, **ids: Any) -> web.Response:
-    """The document that the database built, or the error that its code means."""
-    result = RESULTS[row.result_code]
-    if result.status >= 400:
-        return respond(row.result_code, **ids)
-    return json_response(row.document, result.status, row.result_code)
 
 
 def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:

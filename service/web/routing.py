@@ -1,10 +1,16 @@
-"""Routes: each declared where its handler stands, with who may call it."""
+"""Routes: each declared once, where its handler stands.
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+Admission, decoding, the OpenAPI document, the docs and the tests read this declaration and nothing
+else. A handler takes the request and then what its route declares: the query, the body.
+"""
 
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
+
+import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler
+
+from service.web.bodies import parse_custom
 
 API = "/api/v1"
 STORE_API = API + "/stores/{store_id}"
@@ -14,12 +20,16 @@ Audience = frozenset[str]
 
 EVERYONE: Audience = frozenset({"anonymous", "service", "customer", "staff", "admin"})
 OPERATORS: Audience = frozenset({"service", "staff", "admin"})
-"""Callbacks, reservations, stores, orders: their routes are open to all in development."""
+"""Callbacks, reservations, stores, orders."""
 USERS: Audience = frozenset({"customer", "staff", "admin"})
 """Whoever has signed in, about what is their own."""
 STAFF: Audience = frozenset({"staff", "admin"})
 ADMINS: Audience = frozenset({"admin"})
 
+Scope = Literal["", "reserve", "stock", "orders", "bookings", "admin"]
+"""What a key must have been given to call a route; empty: any key of the audience."""
+
+Handler = Callable[..., Awaitable[web.StreamResponse]]
 H = TypeVar("H", bound=Handler)
 
 
@@ -32,22 +42,61 @@ class Caller(NamedTuple):
     user_id: int | None = None
     store_id: str | None = None
     """The only store whose things this caller may see; None: any."""
+    scopes: frozenset[str] | None = None
+    """What a key may do; None: whatever its role may."""
 
 
 ANONYMOUS = Caller("anonymous", "anonymous")
 
 
+class Declared(TypedDict, total=False):
+    """What a route may say of itself beside its path and audience."""
+
+    scope: Scope
+    query: type[msgspec.Struct]
+    """The struct of the query string."""
+    body: Any
+    """The type of the JSON body; without one a body must be empty, or an empty object."""
+    reads_body: bool
+    """The handler reads the body itself, because it is no JSON or because its bytes are signed."""
+    answer: Any
+    """The type of the success document."""
+    codes: tuple[str, ...]
+    """Every result code that the route's functions can give."""
+    takes_key: bool
+    """Whether a POST honours an Idempotency-Key; not where the answer holds a secret."""
+    opens: bool
+    """Whether development asks for no credentials."""
+
+
 class Route(NamedTuple):
-    """One route: a method and a path below each of `prefixes`."""
+    """One route: a method and a path below each of `prefixes`. See Declared for the rest."""
 
     method: str
     path: str
     handler: Handler
     audience: Audience
-    takes_key: bool
-    """Whether it honours an Idempotency-Key header."""
-    is_open_in_development: bool
     prefixes: tuple[str, ...]
+    scope: Scope = ""
+    query: type[msgspec.Struct] | None = None
+    body: Any = None
+    reads_body: bool = False
+    answer: Any = None
+    codes: tuple[str, ...] = ()
+    takes_key: bool = False
+    opens: bool = False
+    decoder: msgspec.json.Decoder[Any] | None = None
+    """Of `body`."""
+
+    def admits(self, caller: Caller) -> bool:
+        """Whether somebody with credentials may call: by role, a key also by its scopes.
+
+        A key acts as an admin where it was given the scope `admin` on purpose, and only there.
+        """
+        if caller.role == "service" and self.scope == "admin":
+            return "admin" in (caller.scopes or ())
+        is_in_scope = caller.scopes is None or not self.scope or self.scope in caller.scopes
+        return caller.role in self.audience and is_in_scope
 
 
 class Routes:
@@ -60,48 +109,40 @@ class Routes:
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
 
-    def get(self, path: str, audience: Audience) -> Callable[[H], H]:
+    def get(self, path: str, audience: Audience, **declared: Unpack[Declared]) -> Callable[[H], H]:
         """Declare a route that reads."""
-        return self._add("GET", path, audience)
+        return self._add("GET", path, audience, declared)
 
-    def post(self, path: str, audience: Audience, *, takes_key: bool = False) -> Callable[[H], H]:
-        """Declare a route that acts; `takes_key` where its body brings no id of its own."""
-        return self._add("POST", path, audience, takes_key=takes_key)
+    def post(self, path: str, audience: Audience, **declared: Unpack[Declared]) -> Callable[[H], H]:
+        """Declare a route that acts; it takes an Idempotency-Key unless it says otherwise."""
+        return self._add("POST", path, audience, {"takes_key": True, **declared})
 
-    def put(
-        self, path: str, audience: Audience, *, is_open_in_development: bool = False
-    ) -> Callable[[H], H]:
+    def put(self, path: str, audience: Audience, **declared: Unpack[Declared]) -> Callable[[H], H]:
         """Declare a route that sets something to what its body says."""
-        return self._add("PUT", path, audience, is_open=is_open_in_development)
+        return self._add("PUT", path, audience, declared)
 
-    def patch(self, path: str, audience: Audience) -> Callable[[H], H]:
+    def patch(
+        self, path: str, audience: Audience, **declared: Unpack[Declared]
+    ) -> Callable[[H], H]:
         """Declare a route that changes parts of something."""
-        return self._add("PATCH", path, audience)
+        return self._add("PATCH", path, audience, declared)
 
-    def delete(self, path: str, audience: Audience) -> Callable[[H], H]:
+    def delete(
+        self, path: str, audience: Audience, **declared: Unpack[Declared]
+    ) -> Callable[[H], H]:
         """Declare a route that removes something."""
-        return self._add("DELETE", path, audience)
+        return self._add("DELETE", path, audience, declared)
 
     def _add(
-        self,
-        method: str,
-        path: str,
-        audience: Audience,
-        *,
-        takes_key: bool = False,
-        is_open: bool = False,
+        self, method: str, path: str, audience: Audience, declared: Declared
     ) -> Callable[[H], H]:
-        is_open = is_open or audience == OPERATORS
+        body = declared.get("body")
+        decoder = msgspec.json.Decoder(body, dec_hook=parse_custom) if body else None
 
         def declare(handler: H) -> H:
             self._routes.append(
-                Route(method, path, handler, audience, takes_key, is_open, self._prefixes)
+                Route(method, path, handler, audience, self._prefixes, **declared, decoder=decoder)
             )
             return handler
 
         return declare
-
-
-CALLER = web.RequestKey("CALLER", Caller)
-ROUTES = web.AppKey("ROUTES", dict[Handler, Route])
-"""Each handler's declaration."""

@@ -15,7 +15,7 @@ from pglast import ast, enums, parse_plpgsql, parse_sql
 
 from service.database import migrate
 from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS
-from service.web.responses import respond
+from service.web.responses import respond_code
 
 WORD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # (kind of node, its part) that yields no value of the expression it belongs to.
@@ -136,8 +136,8 @@ def test_every_code_has_a_sane_answer() -> None:
         assert WORD.fullmatch(code), code
         assert result.message.endswith("."), code
         assert not result.detail or result.detail.endswith("."), code
-        assert respond(code).status == result.status  # details without their fields, too
-        assert ("Retry-After" in respond(code).headers) == (result.status in (429, 503)), code
+        assert respond_code(code).status == result.status  # details without their fields, too
+        assert ("Retry-After" in respond_code(code).headers) == (result.status in (429, 503)), code
         is_success = code in ("ok", "created", "replayed") or code.startswith("already_")
         assert (result.status < 400) == is_success, code
     assert {r.status for r in SQL_RESULTS.values()} <= {200, 201, 401, 402, 403, 404, 409, 422, 429}

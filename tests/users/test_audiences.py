@@ -14,7 +14,8 @@ from service.database.migrate import OWNER
 from service.database.pool import Database, connected
 from service.settings import Settings
 from service.web import routing
-from service.web.routing import ROUTES, Route
+from service.web.context import ROUTES
+from service.web.routing import Route
 from tests.support.aliases import Api
 from tests.support.builders import SECRET, bearer, create_key, create_user, token_of
 from tests.support.servers import STRATEGY, RealServer, with_database
