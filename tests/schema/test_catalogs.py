@@ -53,7 +53,7 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
 # They format a moment, or say who and why, and touch no table; find_work only looks which stores
 # a worker should go to.
-WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'find_work')"
+WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'find_work', 'event_types')"
 
 
 class Rule(NamedTuple):
