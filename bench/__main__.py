@@ -15,10 +15,13 @@ from bench.about import about
 from bench.cluster import Cluster, fresh_cluster
 from bench.load import HERE, BenchError, Figures, Work, find_program
 from bench.report import PGBENCH_CLIENTS, Measurement
-from bench.systems import BATCH, SYSTEMS, UNIFORM, WORKS, Holdfast, Pgbench, System
+from bench.systems import BATCH, SYSTEMS, UNIFORM, WORKS, Echo, Holdfast, Pgbench, System
 from service.database.embedded.files import EmbeddedError
 
 RESULTS = HERE / "results"
+
+CPU_OF = (Holdfast, Echo)
+"""Whose time on a processor `cpu` tells."""
 
 Step = tuple[Measurement, Callable[[], Awaitable[Figures]]]
 
@@ -52,12 +55,14 @@ def parser() -> argparse.ArgumentParser:
         "growth": "Holdfast with many reservations stored already",
         "idle": "one client of an idle service",
         "memory": "what an API process needs under load",
+        "cpu": "time on a processor that a reservation costs, of Holdfast and bare aiohttp",
     }
     for name, words in kinds.items():
         command = commands.add_parser(name, help=words, description=words)
         command.add_argument("--seconds", type=float, default=10, help="of a round (10)")
         command.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
-        command.add_argument("--connections", type=_numbers, default=[64, 256], help="64,256")
+        connections = [64] if name == "cpu" else [64, 256]
+        command.add_argument("--connections", type=_numbers, default=connections, help="64,256")
         command.add_argument("--batch-connections", type=int, default=8, help="for batches (8)")
         command.add_argument("--works", help="only these, as in uniform,hot")
         command.add_argument("--name", help="of the file in bench/results (the command's)")
@@ -90,7 +95,7 @@ async def measure(arguments: argparse.Namespace) -> None:
         name = arguments.name or arguments.command
         document = report.as_document(name, facts, [measurement for measurement, _ in steps])
     report.write(RESULTS / f"{name}.json", document)
-    print(report.table(document))
+    print(report.cpu_table(document) if arguments.command == "cpu" else report.table(document))
 
 
 async def plan(cluster: Cluster, arguments: argparse.Namespace) -> list[Step]:
@@ -114,7 +119,8 @@ async def plan(cluster: Cluster, arguments: argparse.Namespace) -> list[Step]:
         if arguments.works and work.name not in arguments.works.split(","):
             continue
         for kind in SYSTEMS:
-            if work in kind.works and command in ("all", "peers", kind.name):
+            wanted = ("all", "peers", "cpu" if kind in CPU_OF else "", kind.name)
+            if work in kind.works and command in wanted:
                 system = await ready(kind)
                 for connections in connections_for(system, work, arguments):
                     steps.append(step(system, work, connections))

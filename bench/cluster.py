@@ -14,8 +14,8 @@ from service.database.embedded.server import Postgres
 PRODUCTS = 10_000
 ON_HAND = 1_000_000_000_000
 """Units of each product: more than any run asks for."""
-SOLD_OUT = PRODUCTS + 1
-"""The product of which there is none."""
+ALL_PRODUCTS = 2 * PRODUCTS
+"""Those after the first PRODUCTS are sold out."""
 
 FILLED_TABLES = """
 SELECT oid::regclass::text FROM pg_class
@@ -58,6 +58,15 @@ class Cluster:
             await connection.execute(f"VACUUM ANALYZE {row[0]}")
         await connection.close()
         await self.checkpoint()
+
+    async def commits(self, url: str) -> int:
+        """Transactions that a database has committed, but for those of the last second."""
+        connection = await asyncpg.connect(url)
+        commits = await connection.fetchval(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
+        await connection.close()
+        return int(commits)
 
     async def checkpoint(self) -> None:
         """Write what is dirty now, not while something is measured."""

@@ -37,6 +37,15 @@ class Figures:
     """Requests that were answered as expected."""
     rss_mb: float | None = None
     """The most resident memory that one API process had, in MiB."""
+    python_us: float | None = None
+    """Time on a processor, per reservation, of the processes that answer requests."""
+    postgres_us: float | None = None
+    load_us: float | None = None
+    """That of wrk or pgbench."""
+    per_commit: float | None = None
+    """Reservations in a transaction, on average."""
+    accepted: int = 0
+    """Requests that were answered with 200."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Work:
     name: str
     products: tuple[int, int]
     """The first and the last product asked for, uniformly."""
-    status: int = 200
+    statuses: tuple[int, ...] = (200,)
     size: int = 1
     """Reservations in a request."""
 
@@ -94,7 +103,7 @@ async def run_wrk(
         find_program("wrk", "wrk"),
         *(f"-t{min(THREADS, connections)}", f"-c{connections}", f"-d{math.ceil(seconds)}s"),
         *("--timeout", "10s", "-s", HERE / "lua" / script, url, "--"),
-        *map(str, (run_number, *work.products, work.status, good_text, work.size)),
+        *map(str, (run_number, *work.products, work.statuses, good_text, work.size)),
         LUA_PATH=f"{HERE}/lua/?.lua",
     )
     return parse_wrk(said, work.size, longest=math.ceil(seconds) + HELD_UP)
@@ -126,6 +135,7 @@ def parse_wrk(said: str, size: int, longest: float = math.inf) -> Figures:
         p99_ms=result["p99_ms"],
         max_ms=result["max_ms"],
         answered=result["answered"],
+        accepted=result["accepted"],
     )
 
 
@@ -168,6 +178,7 @@ def parse_pgbench(said: str, times: Sequence[float]) -> Figures:
         p99_ms=percentile(ordered, 99),
         max_ms=ordered[-1],
         answered=int(done[1]),
+        accepted=int(done[1]),
     )
 
 

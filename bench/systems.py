@@ -16,7 +16,8 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.cluster import ON_HAND, PRODUCTS, SOLD_OUT, Cluster
+from bench import cpu
+from bench.cluster import ALL_PRODUCTS, ON_HAND, PRODUCTS, Cluster
 from bench.load import (
     HERE,
     BenchError,
@@ -39,9 +40,10 @@ POSTGRAPHILE = HERE / "peers" / "postgraphile"
 
 UNIFORM = Work("uniform", (1, PRODUCTS))
 HOT = Work("hot", (1, 1))
-REFUSED = Work("sold out", (SOLD_OUT, SOLD_OUT), status=409)
+REFUSED = Work("sold out", (ALL_PRODUCTS, ALL_PRODUCTS), statuses=(409,))
+HALF = Work("half sold out", (1, ALL_PRODUCTS), statuses=(200, 409))
 BATCH = Work("batch of 500", (1, PRODUCTS), size=500)
-WORKS = (UNIFORM, HOT, REFUSED, BATCH)
+WORKS = (UNIFORM, HOT, REFUSED, HALF, BATCH)
 
 _run_numbers = count(1)
 
@@ -104,12 +106,14 @@ class HttpSystem(System):
         self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
     ) -> Figures:
         """Start, warm up, measure, stop, and prove."""
-        before, _ = await self.rows(url)
+        rows_before, _ = await self.rows(url)
         log = cluster.folder / f"{self.name}.log"
         port = free_port()
         figures = []
         async with started(self.commands(port), self.environment(url, port), port, log) as pids:
             for duration in (WARM_UP, seconds):
+                began = cpu.spent(pids, cluster.postgres.pid)
+                commits = await cluster.commits(url)
                 figures.append(
                     await run_wrk(
                         f"http://127.0.0.1:{port}{self.path_of(work)}",
@@ -121,19 +125,23 @@ class HttpSystem(System):
                         good_text=self.good_text,
                     )
                 )
-            rss = max(peak_rss(pid) for pid in descendants(pids))
-        accepted = sum(each.answered for each in figures) * work.size if work.status == 200 else 0
+            spent = cpu.spent(pids, cluster.postgres.pid).since(began)
+            commits = await cluster.commits(url) - commits
+            rss = max(peak_rss(pid) for pid in cpu.descendants(pids))
+        accepted = sum(each.accepted for each in figures) * work.size
         # wrk leaves when the time is over; what it did not wait for may have been done.
-        in_flight = len(figures) * connections * work.size if work.status == 200 else 0
-        after, reserved = await self.rows(url)
-        await self.prove(url, log, work, accepted, after - before)
-        if reserved != after or not accepted <= after - before <= accepted + in_flight:
+        in_flight = len(figures) * connections * work.size if 200 in work.statuses else 0
+        rows, reserved = await self.rows(url)
+        new = rows - rows_before
+        await self.prove(url, log, work, new)
+        if reserved != rows or not accepted <= new <= accepted + in_flight:
             raise BenchError(
                 f"{self.name}, {work.name}: {accepted} accepted (and up to {in_flight} unheard), "
-                f"but {after - before} new reservations, {after} in all and {reserved} units held"
+                f"but {new} new reservations, {rows} in all and {reserved} units held"
             )
         log.unlink()
-        return replace(figures[-1], rss_mb=rss)
+        done = figures[-1].answered * work.size
+        return replace(figures[-1], rss_mb=rss, per_commit=done / commits, **spent.each(done))
 
     def script_of(self, work: Work) -> str:
         """The wrk script for a work."""
@@ -143,7 +151,7 @@ class HttpSystem(System):
         """The path that a work asks."""
         return self.path
 
-    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+    async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """Look further into the books, where the system has some."""
 
 
@@ -162,10 +170,10 @@ class Holdfast(HttpSystem):
         await connection.execute(
             "INSERT INTO products (store_id, product_id, name) "
             "SELECT 'main', n::text, 'Product ' || n FROM generate_series(1, $1::int) AS n",
-            SOLD_OUT,
+            ALL_PRODUCTS,
         )
         await connection.execute(
-            "UPDATE stock SET on_hand = $1 WHERE product_id <> $2", ON_HAND, str(SOLD_OUT)
+            "UPDATE stock SET on_hand = $1 WHERE product_id::int <= $2", ON_HAND, PRODUCTS
         )
         await connection.close()
 
@@ -201,13 +209,12 @@ class Holdfast(HttpSystem):
         """Batches have one of their own."""
         return "/api/v1/reserve/batch" if work.size > 1 else "/api/v1/reserve"
 
-    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+    async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """No invariant is broken, and the log tells of as many successes as there are rows."""
         await run(sys.executable, "-m", "service", "check", HOLDFAST_DATABASE_URL=url)
-        if work.status == 200:
-            successes = logged(log, b'"status":200', b'"method":"POST"') * work.size
-            if successes != rows:
-                raise BenchError(f"{successes} reservations logged with 200, but {rows} rows")
+        successes = logged(log, b'"status":200', b'"method":"POST"') * work.size
+        if successes != new:
+            raise BenchError(f"{successes} reservations logged with 200, but {new} rows")
 
 
 class Echo(HttpSystem):
@@ -229,8 +236,9 @@ class Echo(HttpSystem):
         """As any other, but there is nothing to prove."""
         port = free_port()
         log = cluster.folder / "echo.log"
-        async with started(self.commands(port), self.environment(url, port), port, log):
+        async with started(self.commands(port), self.environment(url, port), port, log) as pids:
             for duration in (WARM_UP, seconds):
+                began = cpu.spent(pids, None)
                 figures = await run_wrk(
                     f"http://127.0.0.1:{port}{self.path}",
                     self.script,
@@ -240,7 +248,8 @@ class Echo(HttpSystem):
                     seconds=duration,
                     good_text="",
                 )
-        return figures
+            spent = cpu.spent(pids, None).since(began)
+        return replace(figures, **spent.each(figures.answered))
 
     def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
         """One program per process, sharing the port."""
@@ -315,7 +324,7 @@ class PostGraphile(Holdfast):
         """One path for all."""
         return self.path
 
-    async def prove(self, url: str, log: Path, work: Work, accepted: int, rows: int) -> None:
+    async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """No invariant is broken."""
         await run(sys.executable, "-m", "service", "check", HOLDFAST_DATABASE_URL=url)
 
@@ -341,19 +350,22 @@ class Pgbench(System):
         found = program if program.exists() else shutil.which("pgbench")
         if not found:
             raise BenchError("pgbench is missing; install it: apt-get install postgresql-contrib")
-        figures = [
-            await run_pgbench(
-                found,
-                url,
-                HERE / "peers" / "reserve.pgbench",
-                cluster.folder,
-                {"run": next(_run_numbers), "n": 0, "products": work.products[1]},
-                clients=connections,
-                seconds=duration,
-                sample=1.0 if connections == 1 else 0.05,
+        figures = []
+        for duration in (WARM_UP, seconds):
+            began = cpu.spent([], cluster.postgres.pid)
+            figures.append(
+                await run_pgbench(
+                    found,
+                    url,
+                    HERE / "peers" / "reserve.pgbench",
+                    cluster.folder,
+                    {"run": next(_run_numbers), "n": 0, "products": work.products[1]},
+                    clients=connections,
+                    seconds=duration,
+                    sample=1.0 if connections == 1 else 0.05,
+                )
             )
-            for duration in (WARM_UP, seconds)
-        ]
+        spent = cpu.spent([], cluster.postgres.pid).since(began)
         connection = await asyncpg.connect(url)
         row = await connection.fetchrow(
             "SELECT (SELECT count(*) FROM reservations), (SELECT sum(reserved) FROM stock)"
@@ -362,7 +374,7 @@ class Pgbench(System):
         done = sum(each.answered for each in figures)
         if row is None or tuple(row) != (done, done):
             raise BenchError(f"pgbench: {done} transactions, but rows and units are {row}")
-        return figures[-1]
+        return replace(figures[-1], **spent.each(figures[-1].answered))
 
 
 async def _fill_minimal(url: str) -> None:
@@ -442,15 +454,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def descendants(pids: Sequence[int]) -> list[int]:
-    """The processes and their children, at any depth."""
-    found = list(pids)
-    for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
-    return found
 
 
 def peak_rss(pid: int) -> float:
