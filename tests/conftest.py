@@ -34,7 +34,7 @@ from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_su
 from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
 from tests.support.aliases import Api, Connect, NewUser
 from tests.support.processes import Service, Start, environment
-from tests.support.servers import STRATEGY, RealServer, with_database
+from tests.support.servers import STRATEGY, WRONG_ANSWERS, RealServer, with_database
 
 MEMORY = Path("/dev/shm")
 """A thousand databases come and go, of some 300 files each: a disk takes five times as long."""
@@ -93,6 +93,14 @@ async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+@pytest.fixture(autouse=True)
+def _every_answer_is_as_declared() -> Iterator[None]:
+    """What every route answers in a test is of the type that it declares."""
+    WRONG_ANSWERS.clear()
+    yield
+    assert not WRONG_ANSWERS
 
 
 @pytest.fixture

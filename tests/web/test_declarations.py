@@ -15,6 +15,9 @@ from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS
 from service.settings import Settings
 from service.web.context import ROUTES
 from service.web.routing import Route
+from tests.support.aliases import Api, Stocked
+from tests.support.builders import callback
+from tests.support.servers import WRONG_ANSWERS
 
 ALL = list(create_app(Settings(), Database(""))[ROUTES].values())
 DECLARED = [route for route in ALL if route.codes]
@@ -81,3 +84,14 @@ def test_a_route_declares_the_codes_that_its_functions_give(route: Route) -> Non
 @pytest.mark.parametrize("route", DECLARED, ids=map(names_of, DECLARED))
 def test_a_route_with_codes_declares_its_answer(route: Route) -> None:
     assert route.answer is not None
+
+
+async def test_an_answer_that_is_not_as_declared_is_found(api: Api, stocked: Stocked) -> None:
+    await stocked({"7": 5})
+    assert api.app is not None
+    routes = api.app[ROUTES]
+    (route,) = [route for route in routes.values() if route.path == "/reserve"]
+    routes[route.handler] = route._replace(answer=int)
+    assert (await api.post("/api/v1/reserve", json=callback())).status == 200
+    assert len(WRONG_ANSWERS) == 1
+    WRONG_ANSWERS.clear()
