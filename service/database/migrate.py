@@ -28,6 +28,12 @@ ROLES = [OWNER, "holdfast_service", "holdfast_worker", "holdfast_reader"]
 LOCK = 0x686F6C64  # "hold": the advisory lock of whoever migrates this database
 SQL = ROOT / "sql"
 
+# What may hold a semicolon that ends nothing, then anything else.
+TOKENS = re.compile(
+    r"""'(?:[^']|'')*'|"[^"]*"|(?<!\w)\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/|.""", re.DOTALL
+)
+COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
 logger = logging.getLogger("holdfast.migrate")
 
 # Roles that SET ROLE may name: since PostgreSQL 16 one can be a member without that right.
@@ -100,13 +106,25 @@ def create_owner_engine(url: str | None = None) -> AsyncEngine:
 
 
 def run_script(script: str) -> None:
-    """Run a revision's SQL, any number of statements, as it is written."""
-    _execute(op.get_bind(), script)
+    """Run a revision's SQL as it is written, statement by statement."""
+    for statement in split_script(script):
+        _execute(op.get_bind(), statement)
 
 
 def revert_script(script: str) -> None:
     """Take a revision back, after all that sql/ made on its tables."""
-    _execute(op.get_bind(), DROP_OBJECTS + script)
+    run_script(DROP_OBJECTS + script)
+
+
+def split_script(script: str) -> list[str]:
+    """The statements of a script: a distributed engine takes one at a time."""
+    parts = [""]
+    for token in TOKENS.finditer(script):
+        if token[0] == ";":
+            parts.append("")
+        else:
+            parts[-1] += token[0]
+    return [part.strip() for part in parts if COMMENTS.sub("", part).strip()]
 
 
 def lock_database(connection: Connection) -> None:

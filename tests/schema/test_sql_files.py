@@ -3,15 +3,24 @@
 Neither sqlfluff nor CREATE FUNCTION looks inside `$$` bodies: here PostgreSQL's own parser does.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pglast
 import pytest
 from pglast import enums
 
 from service.database import migrate
+from tests.support.sql_files import (
+    Complaints,
+    Files,
+    functions,
+    nodes,
+    read_files,
+    scripts,
+    statements,
+)
 
 LONGEST_FUNCTION = 70  # lines, from CREATE to END $$;
 LONGEST_LINE = 100
@@ -32,68 +41,6 @@ BRANCHES = {
     "PLpgSQL_stmt_dynfors": "body",
     "PLpgSQL_stmt_foreach_a": "body",
 }
-
-Files = Mapping[str, str]  # what is below sql/, by path: *.sql and manifest.txt
-Complaints = Iterator[str]
-
-
-class Function(NamedTuple):
-    """One CREATE FUNCTION: as parsed, and as written."""
-
-    node: Any
-    text: str
-
-    @property
-    def name(self) -> str:
-        return str(self.node.funcname[-1].sval)
-
-    @property
-    def language(self) -> str:
-        return next(str(o.arg.sval) for o in self.node.options if o.defname == "language")
-
-    @property
-    def body(self) -> str:
-        return next(str(o.arg[0].sval) for o in self.node.options if o.defname == "as")
-
-    def plpgsql(self) -> dict[str, Any]:
-        """The parsed body: what it knows by name ("datums") and what it does ("action")."""
-        if self.language != "plpgsql":
-            return {"datums": []}
-        return dict(pglast.parse_plpgsql(self.text)[0]["PLpgSQL_function"])
-
-
-def read_files() -> dict[str, str]:
-    paths = [*migrate.SQL.glob("**/*.sql"), migrate.SQL / "manifest.txt"]
-    return {path.relative_to(migrate.SQL).as_posix(): path.read_text() for path in paths}
-
-
-def scripts(files: Files) -> Iterator[tuple[str, str]]:
-    return ((path, text) for path, text in sorted(files.items()) if path.endswith(".sql"))
-
-
-def statements(text: str) -> Iterator[tuple[str, Any]]:
-    """(kind, content) of each statement, such as "ViewStmt"."""
-    return ((type(raw.stmt).__name__, raw.stmt) for raw in pglast.parse_sql(text))
-
-
-def functions(files: Files) -> Iterator[Function]:
-    for _, text in scripts(files):
-        for raw in pglast.parse_sql(text):
-            if type(raw.stmt).__name__ == "CreateFunctionStmt":
-                written = text[raw.stmt_location :][: raw.stmt_len or None]
-                yield Function(raw.stmt, written.strip() + ";")
-
-
-def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(kind, content) of every node of a parsed body, outer ones first."""
-    if isinstance(tree, list):
-        for item in tree:
-            yield from nodes(item)
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            if key.startswith("PLpgSQL_"):
-                yield key, value
-            yield from nodes(value)
 
 
 def is_parsed(files: Files) -> Complaints:
