@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 from alembic import command, op
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -92,6 +93,25 @@ END $$;
 DROP TABLE IF EXISTS installed_files;
 """
 
+# What a login does itself, and not as the schema's owner, whom it has taken the role of.
+AS_LOGIN = """
+SELECT set_config('holdfast.owner', current_user, true);
+SET ROLE NONE;
+{};
+SELECT set_config('role', current_setting('holdfast.owner'), false);
+"""
+
+DROP_EXTENSION = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_extension
+        WHERE extname = '{0}' AND pg_has_role(extowner, 'USAGE')) THEN
+        DROP EXTENSION {0};
+    END IF;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    NULL;
+END $$
+"""
+
 
 def create_owner_engine(url: str | None = None) -> AsyncEngine:
     """An engine for schema work on `url`, by default the one the settings name."""
@@ -125,6 +145,28 @@ def split_script(script: str) -> list[str]:
         else:
             parts[-1] += token[0]
     return [part.strip() for part in parts if COMMENTS.sub("", part).strip()]
+
+
+def create_extension(name: str) -> None:
+    """Have an extension of contrib, in schema public, where nothing of ours mixes with it.
+
+    The login makes it, not the schema's owner, who need not be allowed to: our extensions are
+    trusted, so CREATE on the database is enough. One that is there already is taken as it is.
+    """
+    try:
+        run_script(AS_LOGIN.format(f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "42501":
+            raise
+        raise CommandError(
+            f"This login may not make the extension {name}. An administrator can, in this "
+            f"database: CREATE EXTENSION {name} SCHEMA public. Then migrate again."
+        ) from error
+
+
+def drop_extension(name: str) -> None:
+    """Take an extension away where it is the login's and nothing else needs it."""
+    run_script(AS_LOGIN.format(DROP_EXTENSION.format(name)))
 
 
 def lock_database(connection: Connection) -> None:
