@@ -43,6 +43,9 @@ SQL_RESULTS = {
         "Not enough stock available.",
         "{quantity} of product {product_id} requested, {available} available.",
     ),
+    "not_for_sale": Result(
+        409, "Product is not for sale.", "Product {product_id} has no price yet."
+    ),
     "insufficient_funds": Result(
         402,
         "Not enough money.",

@@ -6,13 +6,13 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import text
 
-from service import results
 from service.results import Refusal
 from service.web import responses
 from service.web.bodies import (
@@ -23,7 +23,7 @@ from service.web.bodies import (
     decode,
     read_bytes,
 )
-from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, read
 from service.web.routing import EVERYONE, USERS, Routes
 
 READ_STATEMENT = text("SELECT * FROM read_statement(:store_id, :user_id, :after, :limit)")
@@ -85,26 +85,111 @@ class StatementQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 PAYMENT = msgspec.json.Decoder(Payment)
 SIGNED_PAYMENT = msgspec.json.Decoder(SignedPayment)
 
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money of a user, in minor units."""
+
+    account_id: int
+    bill_id: str
+    balance: int
+
+
+class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One change of a balance."""
+
+    transaction_id: str
+    """Of a payment as the payer's system chose it; else with a colon, such as purchase:17."""
+    account_id: int
+    amount: int
+    """In minor units: what came in, or, below zero, went out."""
+    balance_after: int
+    reason: str
+    created_at: datetime
+
+
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The caller, their accounts, and a page of what changed the balances, newest first."""
+
+    user_id: int
+    login: str
+    role: str
+    accounts: list[Account]
+    transactions: list[Transaction]
+    next: int | None
+    """The `after` of the page that follows."""
+
+
+class Bought(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A purchase, and the balance that it left; amounts in minor units."""
+
+    purchase_id: int
+    account_id: int
+    product_id: str
+    quantity: int
+    price_at_purchase: int
+    total: int
+    balance: int
+    created_at: datetime
+
+
 routes = Routes()
 
 
-@routes.get("/users/me", USERS, query=StatementQuery)
+@routes.get(
+    "/users/me",
+    USERS,
+    query=StatementQuery,
+    answer=Statement,
+    codes=("ok", "unknown_user", "unknown_store"),
+)
 async def read_statement(request: web.Request, query: StatementQuery) -> web.Response:
     """The caller, their accounts and, newest first, what changed the balances."""
     ids = {"store_id": request[STORE_ID], "user_id": request[CALLER].user_id}
-    row = await request.app[DATABASE].read(READ_STATEMENT, **ids, **msgspec.structs.asdict(query))
-    return _respond(row, ids)
+    row = await read(request, READ_STATEMENT, **ids, **msgspec.structs.asdict(query))
+    return responses.respond(row, **ids)
 
 
-@routes.post("/products/buy", USERS, body=Purchase)
+@routes.post(
+    "/products/buy",
+    USERS,
+    body=Purchase,
+    answer=Bought,
+    codes=(
+        "ok",
+        "insufficient_stock",
+        "insufficient_funds",
+        "not_for_sale",
+        "unknown_product",
+        "unknown_account",
+        "unknown_store",
+        "invalid_request",
+    ),
+)
 async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     """Buy units of a product with the caller's own money: all of it or nothing."""
     ids = {"store_id": request[STORE_ID], **msgspec.structs.asdict(purchase)}
-    row = await request.app[DATABASE].call(BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
-    return _respond(row, ids)
+    row = await call(request, BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
+    return responses.respond(row, **ids)
 
 
-@routes.post("/payment/webhook", EVERYONE, reads_body=True)
+@routes.post(
+    "/payment/webhook",
+    EVERYONE,
+    takes_key=False,  # a kept answer would be given without a look at the signature
+    reads_body=True,
+    answer=Transaction,
+    codes=(
+        "ok",
+        "already_paid",
+        "transaction_id_reused",
+        "bill_id_taken",
+        "balance_too_large",
+        "unknown_user",
+        "unknown_store",
+        "invalid_request",
+        "bad_signature",
+    ),
+)
 async def receive_payment(request: web.Request) -> web.Response:
     """Credit an account, once per transaction_id, for ever; the signature is the credential."""
     payment = await _read_payment(request)
@@ -115,7 +200,7 @@ async def receive_payment(request: web.Request) -> web.Response:
         "bill_id": str(payment.bill_id),
         "amount": payment.amount,
     }
-    return _respond(await request.app[DATABASE].call(RECEIVE_PAYMENT, **ids), ids)
+    return responses.respond(await call(request, RECEIVE_PAYMENT, **ids), **ids)
 
 
 async def _read_payment(request: web.Request) -> Payment:
@@ -163,11 +248,3 @@ def is_signed_webhook(
         for signature in given:
             is_ours |= hmac.compare_digest(expected, signature)
     return is_ours
-
-
-def _respond(row: Any, ids: dict[str, Any]) -> web.Response:
-    """The document that the database built, or the error that its code means."""
-    if results.is_error(row.result_code):
-        facts = msgspec.json.decode(row.document or "{}")
-        return responses.respond_code(row.result_code, **ids, **facts)
-    return responses.json_response(row.document, code=row.result_code)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from service.web import responses
 from service.web.auth import caller_of
 from service.web.bodies import MAX_BIGINT, OutsideId
-from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.context import CALLER, call, ids_of, read
 from service.web.routing import ADMINS, EVERYONE, Routes
 
 LIST_PRODUCTS = text(
@@ -26,13 +26,14 @@ REMOVE_PRODUCT = text("SELECT * FROM remove_product(:store_id, :product_id, :act
 
 Name = Annotated[str, msgspec.Meta(max_length=1000)]
 Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
+"""Of one unit, in minor units."""
 
 
-class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """PUT /products/{product_id}: what it is called, what one unit costs in minor units."""
+class ChangedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """PUT /products/{product_id}: what it is called, what one unit costs; null: not for sale."""
 
     name: Name
-    price: Price
+    price: Price | None
     is_active: bool = True
 
 
@@ -41,7 +42,7 @@ class NewProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     product_id: OutsideId
     name: Name
-    price: Price
+    price: Price | None
     is_active: bool = True
 
 
@@ -53,60 +54,113 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
+class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A product, with what the next caller can have of it."""
+
+    product_id: str
+    name: str
+    price: int | None
+    """Of one unit, in minor units; null: not for sale."""
+    is_active: bool
+    """False: it is offered no more."""
+    available: int
+
+
+class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A page of products by id; `next` is the `after` of the page that follows, or null."""
+
+    products: list[Product]
+    next: str | None
+
+
+class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of a product that was to be removed."""
+
+    product_id: str
+    is_removed: bool
+    """False: it has a history, and is only offered no more."""
+
+
 routes = Routes()
 
 
-@routes.get("/products", EVERYONE, query=ListQuery)
+@routes.get("/products", EVERYONE, query=ListQuery, answer=Products, codes=("ok", "unknown_store"))
 async def list_products(request: web.Request, query: ListQuery) -> web.Response:
     """Products by id: `q`, `after`, `limit`; admins also see those not offered any more."""
     page = {"search": query.q, "after": query.after, "limit": query.limit}
-    parameters = {"store_id": request[STORE_ID], "with_inactive": await _is_admin(request), **page}
-    row = await request.app[DATABASE].read(LIST_PRODUCTS, **parameters)
-    return responses.respond(row, store_id=request[STORE_ID])
+    row = await read(
+        request, LIST_PRODUCTS, **ids_of(request), with_inactive=await _is_admin(request), **page
+    )
+    return responses.respond(row, **ids_of(request))
 
 
-@routes.get("/products/{product_id}", EVERYONE)
+@routes.get(
+    "/products/{product_id}",
+    EVERYONE,
+    answer=Product,
+    codes=("ok", "unknown_product", "unknown_store"),
+)
 async def read_product(request: web.Request) -> web.Response:
     """A product, with its price in minor units and what is available."""
-    ids = _ids(request)
-    row = await request.app[DATABASE].read(
-        READ_PRODUCT, **ids, with_inactive=await _is_admin(request)
-    )
+    ids = ids_of(request)
+    row = await read(request, READ_PRODUCT, **ids, with_inactive=await _is_admin(request))
     return responses.respond(row, **ids)
 
 
-@routes.post("/products", ADMINS, scope="admin", body=NewProduct)
+@routes.post(
+    "/products",
+    ADMINS,
+    scope="admin",
+    body=NewProduct,
+    answer=Product,
+    codes=("created", "already_created", "product_id_reused", "unknown_store", "invalid_request"),
+)
 async def create_product(request: web.Request, product: NewProduct) -> web.Response:
     """Add a product, with nothing on hand: 201. A repeat answers 200."""
-    ids = {"store_id": request[STORE_ID], "product_id": product.product_id}
-    parameters = msgspec.structs.asdict(product) | ids
-    row = await request.app[DATABASE].call(CREATE_PRODUCT, **parameters, actor=request[CALLER].name)
-    if row.result_code == "ok":
-        return responses.json_response(row.document, 201)
-    return responses.respond(row, **ids)
+    row = await call(
+        request,
+        CREATE_PRODUCT,
+        **ids_of(request),
+        **msgspec.structs.asdict(product),
+        actor=request[CALLER].name,
+    )
+    return responses.respond(row, **ids_of(request), product_id=product.product_id)
 
 
-@routes.put("/products/{product_id}", ADMINS, scope="admin", body=Product)
-async def change_product(request: web.Request, product: Product) -> web.Response:
+@routes.put(
+    "/products/{product_id}",
+    ADMINS,
+    scope="admin",
+    body=ChangedProduct,
+    answer=Product,
+    codes=("ok", "unknown_product", "unknown_store", "invalid_request"),
+)
+async def change_product(request: web.Request, product: ChangedProduct) -> web.Response:
     """Set name, price and whether it is offered; what was bought keeps its price."""
-    ids = _ids(request)
-    row = await request.app[DATABASE].call(
-        CHANGE_PRODUCT, **ids, **msgspec.structs.asdict(product), actor=request[CALLER].name
+    ids = ids_of(request)
+    row = await call(
+        request,
+        CHANGE_PRODUCT,
+        **ids,
+        **msgspec.structs.asdict(product),
+        actor=request[CALLER].name,
     )
     return responses.respond(row, **ids)
 
 
-@routes.delete("/products/{product_id}", ADMINS, scope="admin")
+@routes.delete(
+    "/products/{product_id}",
+    ADMINS,
+    scope="admin",
+    answer=Removal,
+    codes=("ok", "unknown_product", "unknown_store"),
+)
 async def remove_product(request: web.Request) -> web.Response:
     """Remove a product; one that has a history is only offered no more: see `is_removed`."""
-    ids = _ids(request)
-    row = await request.app[DATABASE].call(REMOVE_PRODUCT, **ids, actor=request[CALLER].name)
+    ids = ids_of(request)
+    row = await call(request, REMOVE_PRODUCT, **ids, actor=request[CALLER].name)
     return responses.respond(row, **ids)
 
 
 async def _is_admin(request: web.Request) -> bool:
     return (await caller_of(request)).role in ADMINS
-
-
-def _ids(request: web.Request) -> dict[str, str]:
-    return {"store_id": request[STORE_ID], "product_id": request.match_info["product_id"]}

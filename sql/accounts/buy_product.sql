@@ -23,6 +23,7 @@ BEGIN
         WHEN NOT COALESCE(p_quantity BETWEEN 1 AND 2147483647, false) THEN 'invalid_request'
         WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
         WHEN v_available IS NULL THEN 'unknown_product'
+        WHEN v_price IS NULL THEN 'not_for_sale'
         WHEN v_balance IS NULL THEN 'unknown_account'
         WHEN v_available < p_quantity THEN 'insufficient_stock'
         WHEN v_balance < v_total THEN 'insufficient_funds'
@@ -56,5 +57,5 @@ COMMENT ON FUNCTION buy_product IS
     'A user buys units of a product that is offered, with the money of an account of theirs, in '
     'minor units: all of it or nothing. document: the purchase, its total and the balance left; '
     'of a refusal what there is, and what it would have cost. Codes: ok, insufficient_stock, '
-    'insufficient_funds, unknown_product (also one not offered), unknown_account (also another '
-    'user''s), unknown_store, invalid_request.';
+    'insufficient_funds, not_for_sale (it has no price), unknown_product (also one not offered), '
+    'unknown_account (also another user''s), unknown_store, invalid_request.';

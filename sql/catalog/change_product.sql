@@ -9,7 +9,7 @@ BEGIN
 
     -- Check.
     result_code := CASE
-        WHEN num_nulls(p_name, p_price, p_is_active) > 0 OR p_price < 0 THEN 'invalid_request'
+        WHEN num_nulls(p_name, p_is_active) > 0 OR p_price < 0 THEN 'invalid_request'
         WHEN FOUND THEN 'ok'
         WHEN EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_product'
         ELSE 'unknown_store' END;
@@ -19,12 +19,13 @@ BEGIN
         PERFORM set_change_context(p_actor);
         UPDATE products SET name = p_name, price = p_price, is_active = p_is_active
         WHERE store_id = p_store_id AND product_id = p_product_id
-            AND (name, price, is_active) <> (p_name, p_price, p_is_active);
+            AND (name, price, is_active) IS DISTINCT FROM (p_name, p_price, p_is_active);
         PERFORM set_change_context(NULL);
     END IF;
     document := product_document(p_store_id, p_product_id);
 END $$;
 
 COMMENT ON FUNCTION change_product IS
-    'Set name, price (of one unit, in minor units) and whether a product is offered. What is held '
-    'stays held. Codes: ok, unknown_product, unknown_store, invalid_request.';
+    'Set name, price (of one unit, in minor units; null: not for sale) and whether a product is '
+    'offered. What is held stays held. Codes: ok, unknown_product, unknown_store, '
+    'invalid_request.';

@@ -9,16 +9,16 @@ BEGIN
     SELECT * INTO v_product FROM products
     WHERE store_id = p_store_id AND product_id = p_product_id;
     result_code := CASE
-        WHEN num_nulls(p_product_id, p_name, p_price, p_is_active) > 0 OR p_price < 0
+        WHEN num_nulls(p_product_id, p_name, p_is_active) > 0 OR p_price < 0
             THEN 'invalid_request'
         WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
-        WHEN v_product.product_id IS NULL THEN 'ok'
+        WHEN v_product.product_id IS NULL THEN 'created'
         WHEN (v_product.name, v_product.price, v_product.is_active)
-            = (p_name, p_price, p_is_active) THEN 'already_created'
+            IS NOT DISTINCT FROM (p_name, p_price, p_is_active) THEN 'already_created'
         ELSE 'product_id_reused' END;
 
     -- Write.
-    IF result_code = 'ok' THEN
+    IF result_code = 'created' THEN
         PERFORM set_change_context(p_actor);
         INSERT INTO products (store_id, product_id, name, price, is_active)
         VALUES (p_store_id, p_product_id, p_name, p_price, p_is_active);
@@ -28,6 +28,6 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION create_product IS
-    'Add a product to a store, with nothing on hand; the price of one unit is in minor units. '
-    'Codes: ok, already_created (just so), product_id_reused (otherwise), unknown_store, '
-    'invalid_request.';
+    'Add a product to a store, with nothing on hand; the price of one unit is in minor units, null '
+    'where it is not for sale. Codes: created, already_created (just so), product_id_reused '
+    '(otherwise), unknown_store, invalid_request.';

@@ -25,5 +25,5 @@ COMMENT ON COLUMN stock_levels.name IS 'What people call the product.';
 COMMENT ON COLUMN stock_levels.on_hand IS 'Units in the store.';
 COMMENT ON COLUMN stock_levels.reserved IS 'Units promised to live holds.';
 COMMENT ON COLUMN stock_levels.available IS 'on_hand - reserved: what the next caller can have.';
-COMMENT ON COLUMN stock_levels.price IS 'Of one unit, in minor units.';
+COMMENT ON COLUMN stock_levels.price IS 'Of one unit, in minor units; null: not for sale.';
 COMMENT ON COLUMN stock_levels.is_active IS 'Whether the product is offered.';

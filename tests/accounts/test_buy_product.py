@@ -164,6 +164,20 @@ async def test_what_costs_nothing_needs_no_money_and_writes_no_entry(
     assert await left(sql) == (0, 0)
 
 
+async def test_what_has_no_price_is_not_for_sale(open_shop: OpenShop, sql: Any) -> None:
+    """B1: what supply creates was to be had for nothing."""
+    shop = await open_shop(5, 1000)
+    supply = {"operation": "supply", "item_id": "new", "quantity": 3}
+    assert (await shop.api.post("/api/v1/stores/main", json=supply)).status == 200
+    await sql.execute("UPDATE products SET price = NULL WHERE product_id = '7'")
+    for product_id in ("7", "new"):
+        status, body = await shop.buy(product_id=product_id, quantity=99)
+        assert (status, body["code"]) == (409, "not_for_sale")
+        assert body["detail"] == f"Product {product_id} has no price yet."
+    assert await left(sql) == (8, 1000)
+    assert await sql.fetchval("SELECT count(*) FROM purchases") == 0
+
+
 async def test_a_purchase_keeps_its_price(open_shop: OpenShop, sql: Any) -> None:
     shop = await open_shop(2, 1000)
     await shop.buy()

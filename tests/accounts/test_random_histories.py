@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from service.database.pool import connected
 
-PRICES = {"p0": 3, "p1": 0}
+PRICES = {"p0": 3, "p1": 0, "p2": None}
 BILLS = ["b0", "b1", "b2"]
 AT_ONCE = 4
 
@@ -63,15 +63,17 @@ class Model:
     def buy(self, user: int, product: str, bill: str, quantity: int) -> str:
         if product not in PRICES:
             return "unknown_product"
+        if (price := PRICES[product]) is None:
+            return "not_for_sale"
         owner, balance = self.accounts.get(bill, (None, 0))
         if owner != user:
             return "unknown_account"
         if self.on_hand[product] < quantity:
             return "insufficient_stock"
-        if balance < PRICES[product] * quantity:
+        if balance < price * quantity:
             return "insufficient_funds"
         self.on_hand[product] -= quantity
-        self.accounts[bill] = user, balance - PRICES[product] * quantity
+        self.accounts[bill] = user, balance - price * quantity
         return "ok"
 
     def supply(self, product: str, quantity: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from tests.support.aliases import Api, Connect, NewUser, Stocked
@@ -80,6 +81,39 @@ async def test_a_changed_product_has_its_new_name_and_price(
             "is_active": True,
             "available": 5,
         }
+
+
+async def test_a_product_without_a_price_is_shown_as_such(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({"7": 5})
+    assert (await (await api.get(f"{PRODUCTS}/7")).json())["price"] is None
+    unpriced = MILK | {"price": None}
+    for status in (201, 200):
+        response = await api.post(PRODUCTS, json=unpriced, headers=admin)
+        assert (response.status, await response.json()) == (status, unpriced | {"available": 0})
+    response = await api.post(PRODUCTS, json=MILK | {"price": 0}, headers=admin)
+    assert await code(response) == (409, "product_id_reused")
+
+
+async def test_a_price_is_set_to_nothing_on_purpose_and_taken_away(
+    api: Api, admin: dict[str, str], stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"7": 5})
+    for price in (0, None, 250, 0, 0):
+        body = {"name": "Soap", "price": price}
+        response = await api.put(f"{PRODUCTS}/7", json=body, headers=admin)
+        assert (response.status, (await response.json())["price"]) == (200, price)
+    changes = "SELECT count(*) FROM audit_log WHERE subject = 'products/7' AND details ? 'price'"
+    assert await sql.fetchval(changes) == 4
+
+
+async def test_what_supply_creates_has_no_price(api: Api, stocked: Stocked) -> None:
+    await stocked({})
+    supply = {"operation": "supply", "item_id": "new", "quantity": 3}
+    assert (await api.post("/api/v1/stores/main", json=supply)).status == 200
+    body = await (await api.get(f"{PRODUCTS}/new")).json()
+    assert (body["price"], body["available"]) == (None, 3)
 
 
 async def test_available_is_what_the_next_can_have(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -233,6 +267,7 @@ async def test_only_admins_write(
     ("body", "field"),
     [
         ({"price": -1}, "price"),
+        ({"price": msgspec.UNSET}, "price"),
         ({"price": 1.5}, "price"),
         ({"price": "1"}, "price"),
         ({"price": True}, "price"),
@@ -251,7 +286,8 @@ async def test_wrong_fields_are_422(
     api: Api, admin: dict[str, str], sql: Any, stocked: Stocked, body: dict[str, Any], field: str
 ) -> None:
     await stocked({})
-    response = await api.post(PRODUCTS, json=MILK | body, headers=admin)
+    product = {name: value for name, value in (MILK | body).items() if value is not msgspec.UNSET}
+    response = await api.post(PRODUCTS, json=product, headers=admin)
     assert await code(response) == (422, "invalid_body")
     assert [error["field"] for error in (await response.json())["errors"]] == [field]
     assert await sql.fetchval("SELECT count(*) FROM products") == 0
@@ -302,12 +338,11 @@ async def test_the_functions_refuse_nonsense_themselves(sql: Any, stocked: Stock
     for arguments in (
         "NULL, 'n', 1, true",
         "'8', NULL, 1, true",
-        "'8', 'n', NULL, true",
         "'8', 'n', 1, NULL",
         "'8', 'n', -1, true",
     ):
         call = f"SELECT result_code FROM create_product('main', {arguments}, NULL)"
         assert await sql.fetchval(call) == "invalid_request"
-    for arguments in ("NULL, 1, true", "'n', NULL, true", "'n', 1, NULL", "'n', -1, true"):
+    for arguments in ("NULL, 1, true", "'n', 1, NULL", "'n', -1, true"):
         call = f"SELECT result_code FROM change_product('main', '7', {arguments}, NULL)"
         assert await sql.fetchval(call) == "invalid_request"

@@ -121,7 +121,7 @@ async def test_every_wrong_line_is_reported_and_nothing_is_written(
         number += line.count("\n") + 1
     said = capsys.readouterr().err.splitlines()
     assert said[1:] == [*expected, f"{len(expected)} wrong lines; nothing was written."]
-    assert await levels(sql) == [("9", "Product 9", 5, 0)]
+    assert await levels(sql) == [("9", "Product 9", 5, None)]
 
 
 async def test_only_the_first_hundred_wrong_lines_are_listed(

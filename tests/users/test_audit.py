@@ -56,7 +56,7 @@ async def test_what_is_done_by_hand_is_on_record_under_the_login_that_did_it(
     await sql.execute("DELETE FROM users")
     _, password, price, deleted = await log(sql)
     assert password == (me, f"users/{user_id}", "update", {"password_hash": "not shown"})
-    assert price == (me, "products/7", "update", {"price": {"from": 0, "to": 250}})
+    assert price == (me, "products/7", "update", {"price": {"to": 250}})
     assert deleted[:3] == (me, f"users/{user_id}", "delete")
     assert deleted[3]["login"] == {"from": "maria"}
 

@@ -1,0 +1,22 @@
+"""Databases of a test's own, at any revision."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from tests.support.servers import with_database
+
+
+@asynccontextmanager
+async def empty_database(cluster: str) -> AsyncIterator[str]:
+    """URL of a database made for the time being, with nothing in it."""
+    name = f"holdfast_empty_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(cluster)
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield with_database(cluster, name)
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
