@@ -91,6 +91,7 @@ BEGIN
             ('holdfast_reader',  'SELECT',  'TABLE api_key_list'),
             ('holdfast_reader',  'SELECT',  'TABLE audit_log'),
             ('holdfast_reader',  'SELECT',  'TABLE stock_levels'),
+            ('holdfast_reader',  'SELECT',  'TABLE stock_violations'),
             ('holdfast_reader',  'SELECT',  'TABLE account_violations'),
             ('holdfast_reader',  'SELECT',  'TABLE invariant_violations')
         ) AS rights (role, privilege, object)

@@ -1,20 +1,30 @@
 CREATE OR REPLACE FUNCTION record_movement() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    -- NEW is null on DELETE, OLD is null on INSERT.
+    v_store_id text := COALESCE(NEW.store_id, OLD.store_id);
+    v_product_id text := COALESCE(NEW.product_id, OLD.product_id);
+    v_last record;
 BEGIN
     IF TG_OP = 'DELETE' AND OLD.reserved > 0 THEN
         RAISE EXCEPTION 'stock of % is reserved', OLD.product_id
             USING ERRCODE = 'object_in_use', HINT = 'Release its reservations first.';
     END IF;
 
-    -- NEW is null on DELETE, OLD is null on INSERT.
-    INSERT INTO stock_movements
-        (store_id, product_id, delta, on_hand_after, reason, reference, actor)
-    VALUES (
-        COALESCE(NEW.store_id, OLD.store_id), COALESCE(NEW.product_id, OLD.product_id),
+    -- Whoever changes the row of stock has it locked: nobody else goes on counting meanwhile.
+    SELECT m.number, m.created_at INTO v_last FROM stock_movements AS m
+    WHERE m.store_id = v_store_id AND m.product_id = v_product_id
+    ORDER BY m.number DESC LIMIT 1;
+
+    INSERT INTO stock_movements (
+        store_id, product_id, number, delta, on_hand_after, reason, reference, actor, created_at
+    ) VALUES (
+        v_store_id, v_product_id, COALESCE(v_last.number, 0) + 1,
         COALESCE(NEW.on_hand, 0) - COALESCE(OLD.on_hand, 0), COALESCE(NEW.on_hand, 0),
         COALESCE(NULLIF(current_setting('holdfast.reason', true), ''), 'adjustment'),
         NULLIF(current_setting('holdfast.reference', true), ''),
-        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
+        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user),
+        GREATEST(clock_timestamp(), v_last.created_at)
     );
     RETURN NULL;
 END $$;

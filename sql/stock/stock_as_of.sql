@@ -11,10 +11,13 @@ BEGIN
             AND COALESCE(r.closed_at > p_at, true) AND COALESCE(r.expires_at > p_at, true)
         GROUP BY l.product_id
     ), counted AS (
-        SELECT DISTINCT ON (m.product_id) m.product_id, m.on_hand_after
-        FROM stock_movements AS m
-        WHERE m.store_id = p_store_id AND m.created_at <= p_at
-        ORDER BY m.product_id, m.movement_id DESC
+        SELECT p.product_id, m.on_hand_after
+        FROM products AS p CROSS JOIN LATERAL (
+            SELECT w.on_hand_after FROM stock_movements AS w
+            WHERE w.store_id = p_store_id AND w.product_id = p.product_id AND w.created_at <= p_at
+            ORDER BY w.number DESC LIMIT 1
+        ) AS m
+        WHERE p.store_id = p_store_id
     )
     SELECT c.product_id, c.on_hand_after, COALESCE(h.quantity, 0),
         c.on_hand_after - COALESCE(h.quantity, 0)

@@ -80,7 +80,7 @@ async def test_a_purchase_takes_money_and_units(open_shop: OpenShop, sql: Any) -
     actor = f"user:{shop.user_id}"
     entry = await sql.fetchrow("SELECT * FROM account_entries ORDER BY entry_id DESC LIMIT 1")
     assert (entry["amount"], entry["balance_after"], entry["transaction_id"]) == (-750, 250, None)
-    movement = await sql.fetchrow("SELECT * FROM stock_movements ORDER BY movement_id DESC LIMIT 1")
+    movement = await sql.fetchrow("SELECT * FROM stock_movements ORDER BY number DESC LIMIT 1")
     assert (movement["delta"], movement["on_hand_after"]) == (-3, 2)
     for row in (entry, movement):
         found = (row["reason"], row["reference"], row["actor"])
@@ -101,7 +101,7 @@ async def test_the_ledgers_are_not_told_about_what_comes_after(
         call = "SELECT result_code FROM buy_product('main', $1, '7', $2, 1)"
         assert await sql.fetchval(call, shop.user_id, shop.account_id) == "ok"
         await sql.execute("UPDATE accounts SET balance = 1; UPDATE stock SET on_hand = 1")
-    for table, key in (("account_entries", "entry_id"), ("stock_movements", "movement_id")):
+    for table, key in (("account_entries", "entry_id"), ("stock_movements", "number")):
         row = await sql.fetchrow(f"SELECT * FROM {table} ORDER BY {key} DESC LIMIT 1")
         assert (row["reason"], row["reference"]) == ("adjustment", None)
         assert not row["actor"].startswith("user:")

@@ -92,12 +92,8 @@ KNOWN: dict[str, set[str]] = {
         "import_problems: import_lines",
         "import_stock: import_lines",
     },
-    "no_transition_table_in_an_insert": {
-        "create_stock_rows: new_products",
-    },
     "no_name_of_a_shard_is_shown": {
         "record_change",
-        "refuse_change",
     },
 }
 KNOWN_MAKERS = {"import_stock.py"}

@@ -72,7 +72,7 @@ async def test_a_second_import_sets_and_one_that_adds_adds(load: Load, sql: Any)
         ("2", "Cup", 3, 250),
         ("3", "Pot", 1, 900),
     ]
-    deltas = await sql.fetch("SELECT delta FROM stock_movements ORDER BY movement_id")
+    deltas = await sql.fetch("SELECT delta FROM stock_movements")
     assert sorted(row["delta"] for row in deltas) == [-4, 1, 4, 5, 7]
 
 
@@ -81,7 +81,7 @@ async def test_an_update_by_hand_after_an_import_is_not_taken_for_it(
 ) -> None:
     await load("1,Tea,5,100\n")
     await sql.execute("UPDATE stock SET on_hand = 6")
-    reasons = await sql.fetch("SELECT reason FROM stock_movements ORDER BY movement_id")
+    reasons = await sql.fetch("SELECT reason FROM stock_movements ORDER BY number")
     assert [row["reason"] for row in reasons] == ["import", "adjustment"]
 
 

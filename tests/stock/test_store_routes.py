@@ -201,8 +201,7 @@ async def test_the_ledger_says_for_which_request_and_by_whom(
     body = {"operation": "supply", "item_id": "a", "quantity": 2}
     await post(api, MAIN, body, **{"X-Request-ID": "delivery-7"})
     row = await sql.fetchrow(
-        "SELECT reason, reference, actor, delta FROM stock_movements"
-        " ORDER BY movement_id DESC LIMIT 1"
+        "SELECT reason, reference, actor, delta FROM stock_movements ORDER BY number DESC LIMIT 1"
     )
     assert tuple(row) == ("supply", "delivery-7", "anonymous", 2)
 

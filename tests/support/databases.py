@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+from alembic.script import ScriptDirectory
 
+from service.database import migrate
 from tests.support.servers import with_database
 
 
@@ -20,3 +22,10 @@ async def empty_database(cluster: str) -> AsyncIterator[str]:
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.close()
+
+
+def revision_before(name: str) -> str:
+    """The revision that comes before the one of this name, as in NNNN_name.py."""
+    scripts = ScriptDirectory.from_config(migrate.alembic_config(""))
+    (found,) = [each for each in scripts.walk_revisions() if each.path.endswith(f"_{name}.py")]
+    return str(found.down_revision)
