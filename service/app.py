@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
 from service import domains
-from service.database.pool import Database
+from service.database.pool import Database, one_patience
 from service.logs import REQUEST_ID, Event
 from service.results import Refusal
 from service.settings import Settings
@@ -72,7 +72,8 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     if not _given_id.fullmatch(request_id):
         request_id = f"{_process}{next(_numbers):08x}"
     REQUEST_ID.set(request_id)
-    response = await _answer(request, handler)
+    with one_patience():
+        response = await _answer(request, handler)
     if not response.prepared:  # else its headers are sent, and perhaps all of it
         response.headers["X-Request-ID"] = request_id
     if request.app[DRAINING].is_set():

@@ -29,8 +29,9 @@ from service.app import DRAINING, create_app
 from service.commands import import_stock
 from service.commands.user import FIRST_ADMIN, create_first_admin
 from service.database import migrate
+from service.database.connections import connected
 from service.database.embedded.server import Postgres
-from service.database.pool import Database, connected
+from service.database.pool import Database
 from service.settings import Settings
 from service.web.protocol import FINISH_SECONDS, Runner
 

@@ -70,7 +70,7 @@ logger = logging.getLogger("holdfast.worker")
 async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
     """Work until `stop` is set, then finish what is under way."""
     channels = open_channels(settings, dsn)
-    database = Database(dsn, role="holdfast_worker", pool_size=4)
+    database = Database(dsn, role="holdfast_worker", connections=4)
     if not any(channel.name == REPORT["channel"] for channel in channels):
         logger.info("No daily report is sent: HOLDFAST_TELEGRAM_BOT_TOKEN is not set")
     logger.info("The worker works")

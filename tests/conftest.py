@@ -23,8 +23,9 @@ import pytest
 
 from service.app import create_app
 from service.database import migrate
+from service.database.connections import connected
 from service.database.embedded.server import Postgres
-from service.database.pool import Database, connected
+from service.database.pool import Database
 from service.settings import ROOT, Settings
 from service.web.auth import AUTH
 from tests import plpgsql_coverage

@@ -17,8 +17,8 @@ import asyncpg
 from tqdm import tqdm
 
 from service.commands import Commands
+from service.database.connections import connected
 from service.database.migrate import OWNER
-from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 

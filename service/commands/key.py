@@ -5,8 +5,8 @@ import argparse
 from service import results
 from service.commands import Commands
 from service.commands.user import call_as_owner, refuse
+from service.database.connections import connected
 from service.database.migrate import OWNER
-from service.database.pool import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 from service.web.auth import digest, new_key

@@ -4,7 +4,7 @@ import argparse
 
 from service.commands import Commands
 from service.database import migrate
-from service.database.pool import connected
+from service.database.connections import connected
 from service.database.urls import owner_url
 from service.settings import Settings
 

@@ -7,10 +7,10 @@ import subprocess
 from urllib.parse import quote
 
 from service.commands import Commands
+from service.database.connections import SEARCH_PATH
 from service.database.embedded.binaries import find_binaries
 from service.database.embedded.files import EmbeddedError
 from service.database.embedded.server import running_url
-from service.database.pool import SEARCH_PATH
 from service.database.urls import owner_url
 from service.settings import Settings
 

@@ -39,8 +39,8 @@ LANES = 2
 MAX_BATCH = 500
 MAX_WAITING = 2000
 """Per lane. At the slowest rate ever measured this is under a second of work."""
-MAX_ASIDE = 8
-"""Calls for keys aside that run at once; with those of the lanes, fewer than the pool can carry."""
+MAX_ASIDE = 4
+"""Calls for keys aside that run at once."""
 PATIENCE_SECONDS = 5.0
 
 Place = tuple[str, str]

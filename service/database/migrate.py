@@ -21,6 +21,7 @@ from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from service.database.connections import dial
 from service.settings import ROOT, read_settings
 
 SCHEMA = "holdfast"
@@ -121,7 +122,7 @@ def create_owner_engine(url: str | None = None) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://",
         poolclass=NullPool,
-        async_creator=lambda: asyncpg.connect(dsn, timeout=10),
+        async_creator=lambda: dial(dsn),
     )
 
 

@@ -1,17 +1,16 @@
-"""The database: one engine, and one way to call one stored function.
+"""The database: a budget of connections in shares, and one way to call one stored function.
 
 A call is one statement in autocommit: the function is the transaction. What PostgreSQL or the
-network answers instead of a row becomes a Refusal that tells the caller what is certain:
-
-* nothing happened (`database_unavailable`, `database_busy`, `overloaded`): try again later;
-* it may have happened (`outcome_unknown`): try again with the same id, which replays.
+network answers instead of a row becomes a Refusal; service/database/outcomes.py says which.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, TypeVar
 
 import asyncpg
@@ -21,58 +20,21 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import TextClause
 
+from service.database.connections import CALL_SECONDS, DRIVER_ERRORS, connect, is_pooled
+from service.database.outcomes import explain
 from service.results import Refusal
 
 logger = logging.getLogger("holdfast.database")
 
-SEARCH_PATH = "holdfast, pg_temp"
-CONNECT_SECONDS = 3.0
-CLOSE_SECONDS = 1.0
-"""For a goodbye: a server that says nothing is left without one."""
+CONNECTIONS = 20
+"""Of one API process: the whole budget. Whoever needs connections of their own claims a share."""
+LEAST_LEFT = 8
+"""For all that claims no share."""
 POOL_SECONDS = 0.8
 """How long a call waits for a connection: an overloaded service says so within a second."""
-CALL_SECONDS = 8.0
-"""Longer than every timeout of the server: reached only when the network went silent."""
-
-SETTINGS = {
-    "search_path": SEARCH_PATH,
-    "application_name": "holdfast",
-    "timezone": "UTC",
-    "jit": "off",
-    "lock_timeout": "2s",
-    "statement_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",
-}
-
-ROLLED_BACK = {
-    "40001",  # serialization_failure
-    "40P01",  # deadlock_detected
-    "23505",  # unique_violation: a twin won the race; the next try finds what it committed
-    "0A000",  # "cached plan must not change result type", after a migration
-}
-BUSY = {
-    "55P03",  # lock_not_available: lock_timeout
-    "57014",  # query_canceled: statement_timeout
-}
-NOTHING_DONE = {
-    "25006",  # read_only_sql_transaction: this server has become a standby
-    "3F000",  # invalid_schema_name: not migrated yet
-    "42883",  # undefined_function: likewise
-}
-GONE = {
-    "57P01",  # admin_shutdown
-    "57P02",  # crash_shutdown
-    "57P03",  # cannot_connect_now
-}
+SHORTEST_CALL = 1.0
+"""Seconds that a call is given, also when its request has no patience left."""
 ATTEMPTS = 4
-# Of which TimeoutError is an OSError; and an InternalClientError says that the server had ended the
-# connection, but not closed it yet.
-DRIVER_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
 
 T = TypeVar("T")
 
@@ -80,59 +42,92 @@ _transaction: ContextVar[AsyncConnection | None] = ContextVar("_transaction", de
 """Where the calls of this task go inside of `in_transaction`."""
 
 
-@asynccontextmanager
-async def connected(
-    dsn: str, role: str, *, seconds: float | None = CALL_SECONDS
-) -> AsyncIterator[Any]:
-    """A raw asyncpg connection that works as `role` with the house's settings, closed at the end.
+class _Patience:
+    """How many seconds the calls of one request may still wait for the database."""
 
-    `seconds` is how long one call may take here; None is for long commands, which the server
-    then does not stop either.
+    def __init__(self) -> None:
+        self.left = CALL_SECONDS
 
-    Where the installation has no such role, or this login may not take it, the login itself is
-    used: its rights are then what the administrator gave it.
-    """
-    connection = await _connect(dsn, role, seconds)
+
+class _Trusted:
+    """Since when connections have to be open to be used; shared by a database's shares."""
+
+    def __init__(self) -> None:
+        self.since = 0.0
+
+
+_patience: ContextVar[_Patience | None] = ContextVar("_patience", default=None)
+
+
+@contextmanager
+def one_patience() -> Iterator[None]:
+    """Let all calls inside, one after another, wait no longer than one call may."""
+    token = _patience.set(_Patience())
     try:
-        yield connection
+        yield
     finally:
-        with suppress(OSError, asyncpg.InterfaceError):  # TimeoutError is an OSError
-            await connection.close(timeout=CLOSE_SECONDS)
-
-
-async def _connect(dsn: str, role: str, seconds: float | None = CALL_SECONDS) -> Any:
-    server_settings = SETTINGS | ({} if seconds else {"statement_timeout": "0"})
-    arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "command_timeout": seconds}
-    try:
-        return await asyncpg.connect(
-            dsn, server_settings=server_settings | {"role": role}, **arguments
-        )
-    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
-        connection = await asyncpg.connect(dsn, server_settings=server_settings, **arguments)
-        if not await connection.fetchval("SELECT to_regnamespace('holdfast') IS NOT NULL"):
-            await connection.close()
-            raise ConnectionError("the database is not migrated yet") from error
-        logger.warning("Working as the login itself, not as %s: %s", role, error)
-        return connection
+        _patience.reset(token)
 
 
 class Database:
-    """A pool of connections to one database, working as one role."""
+    """Connections to one database, working as one role; and the shares that were claimed of them.
 
-    def __init__(self, dsn: str, *, role: str = "holdfast_service", pool_size: int = 16) -> None:
+    A share is a pool of its own, so that no kind of work takes another's connections. Shares are
+    claimed while the application is put together; what is left is for all other calls.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        role: str = "holdfast_service",
+        connections: int = CONNECTIONS,
+        **settings: str,
+    ) -> None:
         self.dsn = dsn
-        self.engine: AsyncEngine = create_async_engine(
+        self.size = connections
+        """How many connections are left for whoever has claimed none."""
+        self.shares: list[Database] = []
+        self._role, self._settings = role, settings
+        self._trusted = _Trusted()
+
+    def share(self, connections: int, **settings: str) -> "Database":
+        """So many connections set apart for one kind of work, with these settings beside ours.
+
+        AssertionError where too few would be left.
+        """
+        assert "engine" not in self.__dict__, "shares are claimed before the first call"
+        assert self.size - connections >= LEAST_LEFT, f"{self.size} connections are left"
+        self.size -= connections
+        share = Database(self.dsn, role=self._role, connections=connections, **settings)
+        share._trusted = self._trusted
+        self.shares.append(share)
+        return share
+
+    @cached_property
+    def engine(self) -> AsyncEngine:
+        """The pool, made when it is first used."""
+
+        async def open_connection() -> Any:
+            return await connect(self.dsn, self._role, CALL_SECONDS, **self._settings)
+
+        arguments: dict[str, Any] = {"async_creator_fn": open_connection}
+        if is_pooled(self.dsn):
+            arguments["prepared_statement_cache_size"] = 0
+        engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=lambda: _connect(dsn, role),
+            connect_args=arguments,
             isolation_level="AUTOCOMMIT",
-            pool_size=pool_size,
+            pool_size=self.size,
             max_overflow=0,
             pool_timeout=POOL_SECONDS,
             pool_reset_on_return=None,
             json_deserializer=str,  # documents pass through as the text the database built
         )
-        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
-        event.listen(self.engine.sync_engine, "invalidate", _drop)
+        event.listen(engine.sync_engine, "connect", _note_opening)
+        event.listen(engine.sync_engine, "checkout", self._refuse_lost)
+        event.listen(engine.sync_engine, "invalidate", _drop)
+        return engine
 
     async def call(self, statement: TextClause, **parameters: Any) -> Row[Any]:
         """The one row of a function that writes."""
@@ -150,13 +145,13 @@ class Database:
         Raises Refusal.
         """
         if (transaction := _transaction.get()) is not None:
-            return await _execute(transaction, statement, parameters)
+            return await self._execute(transaction, statement, parameters)
 
         async def attempt() -> Sequence[Row[Any]]:
             async with self._connection() as connection:
-                return await _execute(connection, statement, parameters)
+                return await self._execute(connection, statement, parameters)
 
-        return await _try_again(attempt, "outcome_unknown" if is_read else "")
+        return await _try_again(attempt, is_read=is_read)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -174,9 +169,10 @@ class Database:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver
             try:
-                return await driver.fetchrow(query, *arguments)
+                async with self._waiting():
+                    return await driver.fetchrow(query, *arguments)
             except DRIVER_ERRORS as error:
-                raise _explain(error) from error
+                raise explain(error) from error
 
         if (transaction := _transaction.get()) is not None:
             return await fetch(transaction)
@@ -200,16 +196,34 @@ class Database:
                 try:
                     result, is_good = await work()
                     if is_good:
-                        await connection.commit()
+                        async with self._waiting():
+                            await connection.commit()
                     return result
                 except (DBAPIError, TimeoutError) as error:
-                    raise _explain(error) from error
+                    raise explain(error) from error
                 finally:
                     _transaction.reset(token)
                     if connection.in_transaction() and not connection.invalidated:
                         await asyncio.shield(connection.rollback())
 
         return await _try_again(attempt)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for share in self.shares:
+            await share.close()
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
+
+    async def _execute(
+        self, connection: AsyncConnection, statement: TextClause, parameters: dict[str, Any]
+    ) -> Sequence[Row[Any]]:
+        try:
+            async with self._waiting():
+                result = await connection.execute(statement, parameters)
+            return result.all()
+        except (DBAPIError, TimeoutError) as error:
+            raise explain(error) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
@@ -231,65 +245,60 @@ class Database:
             return await connection.start()
         except PoolTimeoutError as error:
             raise Refusal("overloaded") from error
-        except (DBAPIError, OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (DBAPIError, OSError, asyncpg.PostgresError) as error:
             logger.warning("No connection to PostgreSQL: %s", error)
             raise Refusal("database_unavailable") from error
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self.engine.dispose()
+    @asynccontextmanager
+    async def _waiting(self) -> AsyncIterator[None]:
+        """Wait for the server as long as the request has patience, else raise TimeoutError.
 
-
-async def _execute(
-    connection: AsyncConnection, statement: TextClause, parameters: dict[str, Any]
-) -> Sequence[Row[Any]]:
-    try:
-        result = await connection.execute(statement, parameters)
-        return result.all()
-    except (DBAPIError, TimeoutError) as error:
-        raise _explain(error) from error
-
-
-async def _try_again(attempt: Callable[[], Awaitable[T]], also: str = "") -> T:
-    """What `attempt` returns, tried again a few times when it was certainly rolled back."""
-    for _ in range(1, ATTEMPTS):
+        A server that went silent has gone so for every connection that is open: all are given up.
+        """
+        patience = _patience.get() or _Patience()
+        began = time.monotonic()
         try:
-            return await attempt()
-        except Refusal as refusal:
-            if refusal.code not in ("conflict", also):
-                raise
-    return await attempt()
+            async with asyncio.timeout(max(SHORTEST_CALL, patience.left)):
+                yield
+        except TimeoutError:
+            self._trusted.since = time.monotonic()
+            raise
+        finally:
+            patience.left -= time.monotonic() - began
+
+    def _refuse_lost(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
+        """Keep a call from being sent on a connection that is closed, or likely to be silent."""
+        is_closed = dbapi_connection.driver_connection.is_closed()
+        if is_closed or record.info["opened_at"] < self._trusted.since:
+            raise DisconnectionError
 
 
-def _explain(error: Exception) -> Refusal:
-    """Which refusal an error during a call means; a bug in a function is raised as it is."""
-    # The driver's own error: SQLAlchemy's copy of "cached plan must not change" has lost the state.
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    cause = (orig.__cause__ or orig) if orig else error
-    state = getattr(cause, "sqlstate", None)
-    if state in ROLLED_BACK:
-        return Refusal("conflict")
-    if state in BUSY:
-        return Refusal("database_busy")
-    if state == "22003":  # numeric_value_out_of_range
-        return Refusal("out_of_range")
-    if state in NOTHING_DONE:
-        logger.error("PostgreSQL cannot serve this: %s", cause)
-        return Refusal("database_unavailable")
-    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    if state in GONE or state is None or state.startswith("08") or is_lost:
-        logger.warning("Connection lost during a call: %s", cause or "no answer in time")
-        return Refusal("outcome_unknown")
-    if state.startswith("53"):  # disk full, out of memory, too many connections
-        logger.error("PostgreSQL is out of resources: %s", cause)
-        return Refusal("database_unavailable")
-    raise error
+async def _try_again(attempt: Callable[[], Awaitable[T]], *, is_read: bool = False) -> T:
+    """What `attempt` returns, tried again a few times when it was certainly rolled back.
+
+    What only reads is also tried again when its connection was lost, while there is patience.
+    """
+    token = None if _patience.get() else _patience.set(_Patience())
+    try:
+        for number in range(1, ATTEMPTS + 1):
+            try:
+                return await attempt()
+            except Refusal as refusal:
+                patience = _patience.get()
+                is_last = number == ATTEMPTS or patience is None or patience.left <= 0
+                is_lost_read = is_read and refusal.code == "outcome_unknown"
+                if is_last and is_lost_read:
+                    raise Refusal("database_unavailable") from refusal
+                if is_last or not (is_lost_read or refusal.code == "conflict"):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+    finally:
+        if token:
+            _patience.reset(token)
 
 
-def _refuse_closed(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-    """Keep a call from being sent on a connection that is known to be closed."""
-    if dbapi_connection.driver_connection.is_closed():
-        raise DisconnectionError
+def _note_opening(dbapi_connection: Any, record: Any) -> None:
+    record.info["opened_at"] = time.monotonic()
 
 
 def _drop(dbapi_connection: Any, record: Any, exception: BaseException | None) -> None:

@@ -28,7 +28,8 @@ import msgspec
 from aiohttp import WSCloseCode, web
 from sqlalchemy import text
 
-from service.database.pool import Database, connected
+from service.database.connections import connected
+from service.database.pool import Database
 from service.logs import REQUEST_ID
 from service.results import Refusal
 from service.web.context import DATABASE, SETTINGS, STORE_ID
@@ -54,7 +55,7 @@ LEEWAY = 16384
 TOLD_AT_ONCE = 100
 """Sockets, before others of this process have their turn."""
 READS_AT_ONCE = 4
-"""With the coalescer's calls fewer than the pool has connections."""
+"""Each on a connection of its own."""
 
 logger = logging.getLogger("holdfast.feed")
 
@@ -265,7 +266,7 @@ class Hub:
         heartbeat: float = HEARTBEAT_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._database = database
+        self._database = database.share(READS_AT_ONCE)
         self._heartbeat = heartbeat
         self._patience = patience
         self._stores: dict[str, _Watched] = {}

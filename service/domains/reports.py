@@ -19,7 +19,7 @@ import xlsxwriter
 from aiohttp import web
 from xlsxwriter.worksheet import Worksheet
 
-from service.database.pool import connected
+from service.database.connections import connected
 from service.results import Refusal
 from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.routing import API, OPERATORS, Routes

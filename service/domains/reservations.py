@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy import TextClause, text
 
 from service import results
-from service.database.coalesce import Coalescer
+from service.database.coalesce import LANES, MAX_ASIDE, Coalescer
 from service.database.pool import Database
 from service.web import responses
 from service.web.bodies import (
@@ -365,9 +365,10 @@ async def extend_reservation(request: web.Request, extension: Extension) -> web.
 
 def reservation_coalescer(database: Database) -> Coalescer[Request, Answer]:
     """The coalescer that all reservations of one line of this process go through."""
+    share = database.share(LANES + MAX_ASIDE)
 
     async def send(store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
-        return await _send(database, store_id, requests)
+        return await _send(share, store_id, requests)
 
     return Coalescer(send)
 
@@ -377,11 +378,12 @@ def batch_coalescer(database: Database) -> Coalescer[Sequence[Request], Sequence
 
     Each goes as it came, in one call, so that its requests keep their order.
     """
+    share = database.share(1)
 
     async def send(
         store_id: str, batches: Sequence[Sequence[Request]]
     ) -> Sequence[Sequence[Answer]]:
-        return [await _send(database, store_id, batch) for batch in batches]
+        return [await _send(share, store_id, batch) for batch in batches]
 
     return Coalescer(send, lanes=1, max_batch=1, max_waiting=100)
 

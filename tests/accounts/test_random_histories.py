@@ -14,7 +14,7 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.database.pool import connected
+from service.database.connections import connected
 
 PRICES = {"p0": 3, "p1": 0, "p2": None}
 BILLS = ["b0", "b1", "b2"]

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 from service.database import migrate
-from service.database.pool import connected
+from service.database.connections import connected
 from tests.support.databases import empty_database
 
 PRODUCTS = """

@@ -124,6 +124,8 @@ async def test_more_readers_than_connections_are_refused_within_a_second(
         response = await api.get(f"{RESERVE}/1001")
         return (await response.json())["code"], time.monotonic() - began
 
+    assert api.app is not None
+    room = api.app[DATABASE].size
     async with locked(connect_as, "LOCK TABLE reservations"):
         readers = asyncio.gather(*(read() for _ in range(40)))
         await asyncio.sleep(0.1)
@@ -132,12 +134,11 @@ async def test_more_readers_than_connections_are_refused_within_a_second(
         assert (live.status, ready.status) == (200, 503)
         assert time.monotonic() - began < 1.5
         assert ready.headers["Retry-After"] == "1"
-        assert (await timed_reserve(api))[0] == "overloaded"
+        assert (await timed_reserve(api))[0] == "database_busy"  # has connections of its own
         answers = await readers
     codes = Counter(code for code, _ in answers)
-    assert codes == {"database_busy": 16, "overloaded": 24}
+    assert codes == {"database_busy": room, "overloaded": 40 - room}
     assert max(seconds for code, seconds in answers if code == "overloaded") < 1.5
-    assert api.app is not None
     assert api.app[DATABASE].engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert (await api.get("/health/ready")).status == 200
     assert (await timed_reserve(api))[0] == "ok"

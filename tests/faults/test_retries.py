@@ -109,7 +109,7 @@ async def test_a_function_that_answers_too_little_is_a_500_not_a_wait(
 async def test_a_value_that_cannot_be_sent_is_our_defect_and_costs_no_connection(
     dsn: str, value: object, kind: str
 ) -> None:
-    database = Database(dsn, pool_size=1)
+    database = Database(dsn, connections=1)
     pid = text("SELECT 'ok' AS result_code, pg_backend_pid() AS pid")
     before = await database.read(pid)
     with pytest.raises(Exception, match=r"surrogate|out of") as failure:

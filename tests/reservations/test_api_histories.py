@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 )
 
 from service.app import create_app
-from service.database.pool import Database, connected
+from service.database.connections import connected
+from service.database.pool import Database
 from service.settings import Settings
 from tests.support.aliases import Api
 from tests.support.builders import callback, lapse, stock

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.database.pool import connected
+from service.database.connections import connected
 from tests.support.builders import BATCH
 from tests.support.model import Model
 

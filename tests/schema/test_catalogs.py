@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from service.database import migrate
-from service.database.pool import connected
+from service.database.connections import connected
 from service.settings import ROOT
 from tests.support.servers import with_database
 

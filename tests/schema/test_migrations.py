@@ -19,8 +19,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from service.database import migrate
+from service.database.connections import connected
 from service.database.embedded.server import Postgres
-from service.database.pool import connected
 from service.settings import ROOT
 from tests.support.servers import with_database
 

@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 
 from service.database import migrate
-from service.database.pool import connected
+from service.database.connections import connected
 from tests.support.aliases import Connect, Stocked
 from tests.support.databases import empty_database, revision_before
 

@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from service.app import create_app
+from service.database.connections import connected
 from service.database.migrate import OWNER
-from service.database.pool import Database, connected
+from service.database.pool import Database
 from service.settings import Settings
 from service.web import routing
 from service.web.context import ROUTES
