@@ -1,14 +1,11 @@
 """The application: routes of every domain, and the one boundary all requests cross."""
 
 import asyncio
-import importlib
 import itertools
 import logging
-import pkgutil
 import re
 import secrets
 import time
-from types import ModuleType
 from typing import Any
 
 from aiohttp import web
@@ -166,19 +163,13 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DATABASE] = database
     app[AUTH] = Auth(settings, database)
     app[ROUTES] = {}
-    for domain in find_domains():
+    for domain in domains.find():
         if hasattr(domain, "set_up"):
             domain.set_up(app)
         _add_routes(app, domain.routes)
     _add_routes(app, health)
     app.on_cleanup.append(_close)
     return app
-
-
-def find_domains() -> list[ModuleType]:
-    """Every module of service/domains: it has `routes`, and a `set_up(app)` where it needs one."""
-    names = (found.name for found in pkgutil.iter_modules(domains.__path__))
-    return [importlib.import_module(f"{domains.__name__}.{name}") for name in names]
 
 
 def _add_routes(app: web.Application, routes: Routes) -> None:

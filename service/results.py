@@ -87,7 +87,7 @@ SQL_RESULTS = {
         "Idempotency key is already used.",
         "The same Idempotency-Key came with another path or body before.",
     ),
-    "already_delivered": Result(200, "Message was delivered before."),
+    "already_settled": Result(200, "Message was delivered or skipped before."),
     "already_fired": Result(200, "Schedule has fired before."),
     "unknown_message": Result(404, "Unknown message.", "The store has no message {message_id}."),
     "unknown_schedule": Result(404, "Unknown schedule.", "The store has no schedule {name}."),

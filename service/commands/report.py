@@ -51,7 +51,8 @@ async def send_report(settings: Settings, dsn: str, store_id: str) -> int:
         raise SettingsError("HOLDFAST_TELEGRAM_BOT_TOKEN is not set: there is no bot to send it")
     from service.delivery.telegram import Telegram  # takes seconds to import
 
-    telegram = Telegram(settings, dsn)
+    source = reports.Source(dsn, "holdfast_worker", settings.time_zone)
+    telegram = Telegram(settings, source)
     try:
         await telegram.send_report(store_id)
     except (delivery.Undeliverable, delivery.Postponed, ConnectionError) as error:

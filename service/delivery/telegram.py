@@ -4,8 +4,7 @@ A report is first put into parts, messages of their own, so that one that fails 
 the others. aiogram takes seconds and many megabytes to import: only who sends imports this.
 """
 
-import asyncio
-from collections.abc import Sequence
+from typing import Protocol
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -20,8 +19,8 @@ from aiogram.exceptions import (
 )
 from aiogram.types import BufferedInputFile, LinkPreviewOptions
 
-from service.delivery import Message, Payload, Postponed, Undeliverable
-from service.domains import reports
+from service.database.pool import Database
+from service.delivery import Channel, Message, Payload, Postponed, Receipt, Undeliverable
 from service.settings import Settings
 
 LONGEST_TEXT = 4096
@@ -41,29 +40,51 @@ FOR_GOOD = (
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 
-class Telegram:
+class Reports(Protocol):
+    """Where a store's report comes from."""
+
+    async def texts(self, store_id: str, longest: int, most: int) -> list[str]:
+        """At most `most` texts of at most `longest` UTF-16 code units each."""
+
+    async def workbook(self, store_id: str) -> tuple[str, bytes]:
+        """A file's name and its content."""
+
+
+class Telegram(Channel):
     """The bot, and the chat it writes to. Payloads: kind report, text {text} or workbook."""
 
     name = "telegram"
-    concurrency = 1
 
-    def __init__(self, settings: Settings, dsn: str) -> None:
-        self._settings, self._dsn = settings, dsn
+    def __init__(self, settings: Settings, reports: Reports) -> None:
+        self._settings, self._reports = settings, reports
         server = TelegramAPIServer.from_base(settings.telegram_api_url)
         self._bot = Bot(
             settings.telegram_bot_token, session=AiohttpSession(api=server, timeout=SECONDS)
         )
 
-    async def deliver(self, message: Message) -> Sequence[Payload]:
+    async def deliver(self, message: Message, database: Database) -> Receipt:
         """Send a text or a workbook; put a report into its parts."""
+        if message.payload == {"kind": "report"}:
+            return Receipt(parts=await self._parts(message.store_id))
+        await self._send(message.store_id, message.payload)
+        return Receipt()
+
+    async def send_report(self, store_id: str) -> None:
+        """Send a store's report now, past the outbox; raises as deliver does."""
+        for payload in await self._parts(store_id):
+            await self._send(store_id, payload)
+
+    async def _parts(self, store_id: str) -> list[Payload]:
+        texts = await self._reports.texts(store_id, LONGEST_TEXT, MOST_TEXTS)
+        return [*({"kind": "text", "text": text} for text in texts), {"kind": "workbook"}]
+
+    async def _send(self, store_id: str, payload: Payload) -> None:
         try:
-            match message.payload:
-                case {"kind": "report"}:
-                    return await self._parts(message.store_id)
+            match payload:
                 case {"kind": "text", "text": text}:
                     await self._send_text(text)
                 case {"kind": "workbook"}:
-                    await self._send_workbook(message.store_id)
+                    await self._send_workbook(store_id)
                 case _:
                     raise Undeliverable("Telegram has no messages of this kind")
         except TelegramRetryAfter as error:
@@ -72,17 +93,6 @@ class Telegram:
             raise Undeliverable(self._told(error)) from None
         except AiogramError as error:
             raise ConnectionError(self._told(error)) from None
-        return ()
-
-    async def send_report(self, store_id: str) -> None:
-        """Send a store's report now, past the outbox; raises as deliver does."""
-        for payload in await self._parts(store_id):
-            await self.deliver(Message(store_id, 0, 0, payload))
-
-    async def _parts(self, store_id: str) -> list[Payload]:
-        async with reports.reading(self._dsn, "holdfast_worker", store_id, self._zone) as report:
-            texts = await reports.texts(report, LONGEST_TEXT, MOST_TEXTS)
-        return [*({"kind": "text", "text": text} for text in texts), {"kind": "workbook"}]
 
     async def _send_text(self, text: str) -> None:
         # No parse_mode: an item's name is text, whatever it holds.
@@ -92,16 +102,9 @@ class Telegram:
         )
 
     async def _send_workbook(self, store_id: str) -> None:
-        async with reports.reading(self._dsn, "holdfast_worker", store_id, self._zone) as report:
-            file = await reports.write_workbook(report)
-        with file:
-            content = await asyncio.to_thread(file.read)
-        document = BufferedInputFile(content, report.file_name)
+        name, content = await self._reports.workbook(store_id)
+        document = BufferedInputFile(content, name)
         await self._bot.send_document(self._settings.telegram_chat_id, document)
-
-    @property
-    def _zone(self) -> str:
-        return self._settings.time_zone
 
     def _told(self, error: Exception) -> str:
         """What an error says, on one line, without the token, which is a part of every URL."""

@@ -20,7 +20,10 @@ from aiohttp import web
 from xlsxwriter.worksheet import Worksheet
 
 from service.database.connections import connected
+from service.delivery.schedules import Schedule, job_of
+from service.jobs import Job
 from service.results import Refusal
+from service.settings import Settings
 from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.routing import API, OPERATORS, Routes
 
@@ -51,6 +54,16 @@ routes = Routes(API)
 def set_up(app: web.Application) -> None:
     """Bound how many workbooks are written at once."""
     app[WRITING] = asyncio.Semaphore(AT_ONCE)
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """The daily report of every store, where there is somebody to send it to."""
+    if not settings.telegram_bot_token:
+        return []
+    hour, minute = map(int, settings.report_time.split(":"))
+    cron = f"{minute} {hour} * * *"
+    kind = '{"kind": "report"}'
+    return [job_of(Schedule("daily_report", cron, settings.time_zone, "telegram", kind))]
 
 
 class Item(NamedTuple):
@@ -126,6 +139,25 @@ async def write_workbook(report: Report) -> IO[bytes]:
         file.seek(0)
         stack.pop_all()
     return file
+
+
+class Source:
+    """Where those who send reports get them from."""
+
+    def __init__(self, dsn: str, role: str, time_zone: str) -> None:
+        self._dsn, self._role, self._time_zone = dsn, role, time_zone
+
+    async def texts(self, store_id: str, longest: int, most: int) -> list[str]:
+        """A store's report as at most `most` texts of at most `longest` UTF-16 code units each."""
+        async with reading(self._dsn, self._role, store_id, self._time_zone) as report:
+            return await texts(report, longest, most)
+
+    async def workbook(self, store_id: str) -> tuple[str, bytes]:
+        """A store's report as a workbook: its name and its content."""
+        async with reading(self._dsn, self._role, store_id, self._time_zone) as report:
+            file = await write_workbook(report)
+        with file:
+            return report.file_name, await asyncio.to_thread(file.read)
 
 
 async def lines(report: Report) -> AsyncIterator[str]:

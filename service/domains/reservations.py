@@ -12,6 +12,8 @@ from sqlalchemy import TextClause, text
 from service import results
 from service.database.coalesce import LANES, MAX_ASIDE, Coalescer
 from service.database.pool import Database
+from service.jobs import Job, done_by, found_by
+from service.settings import Settings
 from service.web import responses
 from service.web.bodies import (
     NumericId,
@@ -29,6 +31,10 @@ RESERVE_STOCK_BATCH = (
     " FROM reserve_stock_batch($1, $2::text[], $3::timestamptz[], $4::interval[], $5::int[],"
     " $6::text[], $7::bigint[])"
     " WITH ORDINALITY AS answers (result_code, refused_lines, number)"
+)
+FIND_LAPSED_RESERVATIONS = text("SELECT * FROM find_lapsed_reservations()")
+EXPIRE_RESERVATIONS = text(
+    "SELECT result_code, expired_count AS done FROM expire_reservations(:store_id, :limit)"
 )
 RESERVATION_STATUS = text("SELECT * FROM reservation_status(:store_id, :reservation_id)")
 READ_RESERVATION = text("SELECT * FROM read_reservation(:store_id, :reservation_id)")
@@ -175,6 +181,11 @@ RESERVE_CODES = (
 RESOLVE_CODES = ("reservation_closed", "held_by_order", "unknown_reservation", "unknown_store")
 
 routes = Routes()
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Lapsed holds are written down as expired, so that all who watch the stock hear of it."""
+    return [Job("expiry", found_by(FIND_LAPSED_RESERVATIONS), done_by(EXPIRE_RESERVATIONS))]
 
 
 def set_up(app: web.Application) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import text
 
+from service.jobs import Job, done_by, found_by
+from service.settings import Settings
 from service.web import responses
 from service.web.bodies import read_bytes, refuse_field
 from service.web.context import CALLER, DATABASE, STORE_ID
@@ -25,8 +27,20 @@ KEEP_IDEMPOTENT_ANSWER = text(
     "SELECT * FROM keep_idempotent_answer("
     ":store_id, :caller, :route, :key, :fingerprint, :status, :body)"
 )
+FIND_OLD_ANSWERS = text("SELECT * FROM find_old_answers()")
+FORGET_ANSWERS = text(
+    "SELECT result_code, CAST(document ->> 'done' AS int) AS done"
+    " FROM forget_answers(:store_id, :limit)"
+)
 KEY_HEADER = "Idempotency-Key"
+FORGET_EVERY = 60.0
 _key = re.compile(r"[ -~]{1,255}")
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Answers are forgotten once they were kept for long enough."""
+    find, forget = found_by(FIND_OLD_ANSWERS), done_by(FORGET_ANSWERS)
+    return [Job("forgetting of answers", find, forget, FORGET_EVERY)]
 
 
 async def answer_once(

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION take_idempotency_key(
     OUT result_code text, OUT answer_status int, OUT answer_body text
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
+    v_after timestamptz := clock_timestamp() - idempotency_period();
     v_kept idempotency_keys;
 BEGIN
     -- Lock. Not the unique key: a twin would wait there, and is to hear at once.
@@ -15,7 +16,7 @@ BEGIN
     -- Check.
     SELECT * INTO v_kept FROM idempotency_keys
     WHERE store_id = p_store_id AND caller = p_caller AND route = p_route
-        AND idempotency_key = p_key AND created_at > clock_timestamp() - interval '30 days';
+        AND idempotency_key = p_key AND created_at > v_after;
     result_code := CASE
         WHEN v_kept.fingerprint IS NULL THEN 'ok'
         WHEN v_kept.fingerprint <> p_fingerprint THEN 'idempotency_key_reused'

@@ -9,13 +9,13 @@ BEGIN
 
     RETURN CASE
         WHEN v_message.store_id IS NULL THEN 'unknown_message'
-        WHEN v_message.delivered_at IS NOT NULL THEN 'already_delivered'
         WHEN v_message.attempts IS DISTINCT FROM p_attempt THEN 'lease_lost'
+        WHEN v_message.is_waiting THEN 'ok'
         WHEN v_message.dead_at IS NOT NULL THEN 'lease_lost'
-        ELSE 'ok' END;
+        ELSE 'already_settled' END;
 END $$;
 
 COMMENT ON FUNCTION lock_message IS
     'Lock a message for the worker that took it as its attempt p_attempt. Codes: ok, '
-    'already_delivered, lease_lost (another worker has taken it since, or it was given up), '
-    'unknown_message.';
+    'already_settled (delivered or skipped), lease_lost (another worker has taken it since, or it '
+    'was given up), unknown_message.';

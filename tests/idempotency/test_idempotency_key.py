@@ -1,6 +1,7 @@
 """Idempotency-Key: once, and the same answer to the letter."""
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -135,8 +136,11 @@ async def test_after_30_days_a_key_is_free_and_can_be_forgotten(
     age = "UPDATE idempotency_keys SET created_at = created_at - interval '30 days'"
     await sql.execute(age)
     assert (await send(api, "old", SUPPLY | {"quantity": 7}))[0] == 200
-    forget = "SELECT forgotten_count FROM forget_idempotency_keys('main')"
+    found = "SELECT document FROM find_old_answers()"
+    assert json.loads(await sql.fetchval(found)) == [{"store_id": "main"}]
+    forget = "SELECT (document ->> 'done')::int FROM forget_answers('main', 1000)"
     assert await sql.fetchval(forget) == 1
+    assert json.loads(await sql.fetchval(found)) == []
     keys = await sql.fetch("SELECT idempotency_key FROM idempotency_keys")
     assert [row["idempotency_key"] for row in keys] == ["old"]
     assert await on_hand(sql) == 18

@@ -36,21 +36,39 @@ async def emit(sql: Any, *texts: str, store_id: str = "main") -> list[int]:
 
 
 async def take(worker: Any, limit: int = 10, lease: timedelta = LEASE) -> list[tuple[int, int]]:
-    """(message_id, attempt) of what was taken of main's."""
-    rows = await worker.fetch(
-        "SELECT * FROM take_messages('main', 'telegram', $1, $2)", limit, lease
-    )
-    assert {row["result_code"] for row in rows} <= {"ok"}
-    return [(row["message_id"], row["attempt"]) for row in rows]
+    """(message_id, attempt) of what was leased of main's."""
+    return [(each["message_id"], each["attempt"]) for each in await leased(worker, limit, lease)]
 
 
-async def settle(worker: Any, verb: str, message_id: int, attempt: int, *rest: Any) -> str:
-    places = "".join(f", ${number}" for number in range(3, 3 + len(rest)))
-    return str(
-        await worker.fetchval(
-            f"SELECT result_code FROM {verb}('main', $1, $2{places})", message_id, attempt, *rest
-        )
+async def leased(worker: Any, limit: int = 10, lease: timedelta = LEASE, target: str = "") -> Any:
+    row = await worker.fetchrow(
+        "SELECT * FROM lease_messages('main', 'telegram', $1, $2, $3)", target, limit, lease
     )
+    assert row["result_code"] == "ok"
+    return json.loads(row["document"])
+
+
+async def settle(
+    worker: Any,
+    message_id: int,
+    attempt: int,
+    outcome: str,
+    *,
+    error: str | None = None,
+    wait: timedelta | None = None,
+    reply_code: int | None = None,
+) -> str:
+    row = await worker.fetchrow(
+        "SELECT * FROM settle_message('main', $1, $2, $3, $4, $5, $6)",
+        *(message_id, attempt, outcome, reply_code, error, wait),
+    )
+    assert (row["document"] is not None) == (row["result_code"] == "ok")
+    return str(row["result_code"])
+
+
+async def split(worker: Any, message_id: int, attempt: int, payloads: str) -> str:
+    query = "SELECT split_message('main', $1, $2, $3)"
+    return str(await worker.fetchval(query, message_id, attempt, payloads))
 
 
 async def run_out(sql: Any) -> None:
@@ -64,9 +82,10 @@ async def test_a_message_is_taken_once_in_order_and_delivered(sql: Any, worker: 
     assert await take(worker, limit=2) == [(first, 1), (second, 1)]
     assert await take(worker) == [(third, 1)]
     assert await take(worker) == []
-    assert await settle(worker, "finish_message", first, 1) == "ok"
-    assert await settle(worker, "finish_message", first, 1) == "already_delivered"
-    assert await settle(worker, "retry_message", first, 1, "no", None) == "already_delivered"
+    assert await settle(worker, first, 1, "delivered", reply_code=200) == "ok"
+    assert await settle(worker, first, 1, "delivered") == "already_settled"
+    assert await settle(worker, first, 1, "failed", error="no") == "already_settled"
+    assert await sql.fetchval("SELECT reply_code FROM outbox WHERE message_id = $1", first) == 200
     await run_out(sql)
     assert await take(worker) == [(second, 2), (third, 2)]
 
@@ -99,32 +118,55 @@ async def test_a_late_worker_cannot_settle_what_another_has_taken_since(
     (message,) = await emit(sql, "a")
     assert await take(worker, lease=timedelta(0)) == [(message, 1)]
     assert await take(second) == [(message, 2)]
-    for verb, rest in (
-        ("finish_message", ()),
-        ("split_message", ('[{"text": "b"}]',)),
-        ("retry_message", ("late", None)),
-        ("bury_message", ("late",)),
-    ):
-        assert await settle(worker, verb, message, 1, *rest) == "lease_lost"
-        assert await settle(worker, verb, message + 1, 1, *rest) == "unknown_message"
+    for outcome in ("delivered", "skipped", "failed", "refused", "nonsense"):
+        assert await settle(worker, message, 1, outcome) == "lease_lost"
+        assert await settle(worker, message + 1, 1, outcome) == "unknown_message"
+    assert await split(worker, message, 1, '[{"text": "b"}]') == "lease_lost"
     assert await sql.fetchval("SELECT count(*) FROM outbox") == 1
-    assert await settle(second, "finish_message", message, 2) == "ok"
+    assert await settle(second, message, 2, "delivered") == "ok"
 
 
 async def test_a_lease_that_ran_out_unnoticed_is_still_good(sql: Any, worker: Any) -> None:
     (message,) = await emit(sql, "a")
     assert await take(worker, lease=timedelta(0)) == [(message, 1)]
-    assert await settle(worker, "finish_message", message, 1) == "ok"
+    assert await settle(worker, message, 1, "delivered") == "ok"
+
+
+@pytest.mark.parametrize("outcome", ["sent", "", None])
+async def test_an_attempt_ends_as_one_of_four(sql: Any, worker: Any, outcome: Any) -> None:
+    (message,) = await emit(sql, "a")
+    await take(worker)
+    assert await settle(worker, message, 1, outcome) == "invalid_request"
+    assert await sql.fetchval("SELECT is_waiting FROM outbox")
+
+
+async def test_what_nobody_needs_any_more_ends_and_is_no_dead_letter(sql: Any, worker: Any) -> None:
+    (message,) = await emit(sql, "reminder")
+    await take(worker)
+    assert await settle(worker, message, 1, "skipped", error="it is past") == "ok"
+    assert await settle(worker, message, 1, "delivered") == "already_settled"
+    assert await sql.fetchval("SELECT revive_message('main', $1)", message) == "not_dead"
+    await run_out(sql)
+    assert await take(worker) == []
+    assert await sql.fetchval("SELECT count(*) FROM dead_letters") == 0
+    row = await sql.fetchrow("SELECT skipped_at IS NOT NULL, last_error FROM outbox")
+    assert tuple(row) == (True, "it is past")
+
+
+async def test_targets_of_a_channel_are_leased_apart(sql: Any, worker: Any) -> None:
+    mine, others = await emit(sql, "mine", "others")
+    await sql.execute("UPDATE outbox SET target = '17' WHERE message_id = $1", others)
+    assert await take(worker) == [(mine, 1)]
+    assert [each["message_id"] for each in await leased(worker, target="17")] == [others]
 
 
 async def test_a_message_is_replaced_by_its_parts_in_order(sql: Any, worker: Any) -> None:
     (message,) = await emit(sql, "whole")
     await take(worker)
     parts = json.dumps([{"text": each} for each in "abc"])
-    assert await settle(worker, "split_message", message, 1, parts) == "ok"
-    assert await settle(worker, "split_message", message, 1, parts) == "already_delivered"
-    rows = await worker.fetch("SELECT * FROM take_messages('main', 'telegram', 9, '1 min')")
-    assert [json.loads(row["payload"])["text"] for row in rows] == ["a", "b", "c"]
+    assert await split(worker, message, 1, parts) == "ok"
+    assert await split(worker, message, 1, parts) == "already_settled"
+    assert [each["payload"]["text"] for each in await leased(worker)] == ["a", "b", "c"]
 
 
 async def pause(sql: Any, worker: Any, attempt: int, wait: timedelta | None = None) -> float:
@@ -133,7 +175,7 @@ async def pause(sql: Any, worker: Any, attempt: int, wait: timedelta | None = No
     await run_out(sql)
     ((message, taken),) = await take(worker)
     assert taken == attempt
-    assert await settle(worker, "retry_message", message, attempt, "no", wait) == "ok"
+    assert await settle(worker, message, attempt, "failed", error="no", wait=wait) == "ok"
     return float(
         await sql.fetchval("SELECT extract(epoch FROM due_at - clock_timestamp()) FROM outbox")
     )
@@ -179,11 +221,14 @@ async def test_the_last_attempt_ends_as_a_dead_letter_that_can_be_revived(
     )
     assert (row[0], row[1] is not None, row[2]) == (True, True, 80)
     assert await take(worker) == [(message, 41)]
-    assert await settle(worker, "bury_message", message, 41, "blocked") == "ok"
-    assert await reader.fetchval("SELECT last_error FROM dead_letters") == "blocked"
+    assert await settle(worker, message, 41, "refused", error="blocked", reply_code=403) == "ok"
+    row = await reader.fetchrow("SELECT last_error, reply_code FROM dead_letters")
+    assert tuple(row) == ("blocked", 403)
 
 
-async def test_what_kills_its_worker_each_time_is_given_up_too(sql: Any, worker: Any) -> None:
+async def test_a_poison_message_that_kills_each_worker_is_given_up_too(
+    sql: Any, worker: Any
+) -> None:
     (message,) = await emit(sql, "poison")
     await sql.execute("UPDATE outbox SET attempts = 39")
     assert await take(worker, lease=timedelta(0)) == [(message, 40)]
@@ -191,16 +236,19 @@ async def test_what_kills_its_worker_each_time_is_given_up_too(sql: Any, worker:
     assert await sql.fetchval("SELECT message_id FROM dead_letters") == message
 
 
-async def test_only_what_was_delivered_long_ago_is_forgotten(sql: Any, worker: Any) -> None:
-    await emit(sql, "delivered", "dead", "waiting", "fresh")
+async def test_only_what_was_settled_long_ago_is_forgotten(sql: Any, worker: Any) -> None:
+    await emit(sql, "delivered", "skipped", "dead", "waiting", "fresh")
     await sql.execute(
         "UPDATE outbox SET created_at = now() - interval '99 d',"
         " delivered_at = CASE payload ->> 'text' WHEN 'delivered' THEN now() - interval '31 d'"
         " WHEN 'fresh' THEN now() - interval '29 d' END,"
+        " skipped_at = CASE payload ->> 'text' WHEN 'skipped' THEN now() - interval '31 d' END,"
         " dead_at = CASE payload ->> 'text' WHEN 'dead' THEN now() - interval '31 d' END"
     )
-    clean = "SELECT deleted_count FROM clean_outbox('main', '30 d')"
-    assert [await worker.fetchval(clean) for _ in range(2)] == [1, 0]
+    assert await found(worker, "find_old_messages('30 d')") == ["main"]
+    forget = "SELECT (document ->> 'done')::int FROM forget_messages('main', '30 d', 1)"
+    assert [await worker.fetchval(forget) for _ in range(3)] == [1, 1, 0]
+    assert await found(worker, "find_old_messages('30 d')") == []
     left = await sql.fetch("SELECT payload ->> 'text' FROM outbox ORDER BY message_id")
     assert [row[0] for row in left] == ["dead", "waiting", "fresh"]
 
@@ -211,37 +259,30 @@ async def test_a_message_is_an_object_for_a_channel_there_is(sql: Any, worker: A
             await sql.fetchval("SELECT emit_message('main', $1, $2)", channel, payload)
 
 
-@pytest.fixture
-async def find(worker: Any) -> Any:
-    """find(): what find_work finds, as {store: (channels, lapsed, schedule, old)}."""
-
-    async def find_work(
-        channels: tuple[str, ...] = ("telegram",), schedule: str | None = None
-    ) -> Any:
-        rows = await worker.fetch(
-            "SELECT * FROM find_work($1, $2, '0 21 * * *', 'UTC', '30 d')", channels, schedule
-        )
-        return {row["store_id"]: tuple(row)[3:] for row in rows}
-
-    return find_work
+async def found(worker: Any, call: str) -> list[str]:
+    """The stores that a function finds."""
+    row = await worker.fetchrow(f"SELECT * FROM {call}")
+    assert row["result_code"] == "ok"
+    return sorted(each["store_id"] for each in json.loads(row["document"]))
 
 
-async def test_work_is_found_where_there_is_some(sql: Any, worker: Any, find: Any) -> None:
-    assert await find() == {}
+async def test_due_messages_are_found_by_channel(sql: Any, worker: Any) -> None:
+    by_telegram = "find_due_messages('telegram')"
+    assert await found(worker, by_telegram) == []
     (message,) = await emit(sql, "a")
-    assert await find() == {"main": (["telegram"], False, False, False)}
-    assert await find(channels=("mail",)) == {}
+    await emit(sql, "b", store_id="other")
+    await sql.execute("UPDATE outbox SET target = '17' WHERE store_id = 'other'")
+    assert await found(worker, by_telegram) == ["main"]
+    assert await found(worker, "find_due_messages('mail')") == []
     await take(worker)
-    assert await find() == {}
-    await settle(worker, "finish_message", message, 1)
-    await sql.execute("UPDATE outbox SET delivered_at = now() - interval '31 d'")
-    assert await find() == {"main": ([], False, False, True)}
-    assert set(await find(schedule="daily_report")) == {"main", "other"}
+    assert await found(worker, by_telegram) == []
+    await run_out(sql)
+    assert await found(worker, by_telegram) == ["main"]
+    await settle(worker, message, 1, "delivered")
+    assert await found(worker, by_telegram) == []
 
 
-async def test_lapsed_holds_are_found_until_they_are_written_down(
-    sql: Any, worker: Any, find: Any
-) -> None:
+async def test_lapsed_holds_are_found_until_they_are_written_down(sql: Any, worker: Any) -> None:
     await sql.execute(
         "INSERT INTO products (store_id, product_id) VALUES ('main', '7');"
         "UPDATE stock SET on_hand = 5;"
@@ -249,6 +290,6 @@ async def test_lapsed_holds_are_found_until_they_are_written_down(
         "SELECT reserve_stock('main', 's', '7', 2, NULL, interval '1 h')"
     )
     await sql.fetchval("SELECT pg_sleep(0.002)")
-    assert await find() == {"main": ([], True, False, False)}
+    assert await found(worker, "find_lapsed_reservations()") == ["main"]
     assert await worker.fetchval("SELECT expired_count FROM expire_reservations('main')") == 1
-    assert await find() == {}
+    assert await found(worker, "find_lapsed_reservations()") == []

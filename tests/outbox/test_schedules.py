@@ -1,6 +1,7 @@
 """Schedules: due by the clocks of a place, fired once whoever tries, late only on the same day."""
 
 import asyncio
+import json
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.worker import before_today, next_due
+from service.delivery.schedules import before_today, next_due
 from tests.support.aliases import Connect
 
 CRON = "0 21 * * *"
@@ -70,25 +71,23 @@ async def worker(sql: Any, connect_as: Connect) -> Any:
     return await connect_as("worker")
 
 
-async def set_schedule(worker: Any, due_at: datetime, cron: str = CRON, zone: str = ZONE) -> Any:
-    return tuple(
-        await worker.fetchrow(
-            "SELECT * FROM set_schedule('main', 'daily', $1, $2, 'telegram', '{\"a\": 1}', $3)",
-            cron,
-            zone,
-            due_at,
-        )
+async def keep(worker: Any, due_at: datetime, cron: str = CRON, zone: str = ZONE) -> Any:
+    """(code, when it is due)"""
+    row = await worker.fetchrow(
+        "SELECT * FROM keep_schedule('main', 'daily', $1, $2, 'telegram', '{\"a\": 1}', $3)",
+        *(cron, zone, due_at),
     )
+    return row["result_code"], datetime.fromisoformat(json.loads(row["document"])["due_at"])
 
 
-async def claim(worker: Any, due_at: datetime, following: datetime | None = None) -> Any:
+async def fire(worker: Any, due_at: datetime, following: datetime | None = None) -> Any:
     """(code, whether a message was written)"""
     row = await worker.fetchrow(
-        "SELECT * FROM claim_schedule('main', 'daily', $1, $2)",
-        due_at,
-        following or due_at + timedelta(days=1),
+        "SELECT * FROM fire_schedule('main', 'daily', $1, $2)",
+        *(due_at, following or due_at + timedelta(days=1)),
     )
-    return row["result_code"], row["message_id"] is not None
+    document = json.loads(row["document"] or "{}")
+    return row["result_code"], document.get("message_id") is not None
 
 
 async def now(sql: Any) -> datetime:
@@ -97,14 +96,14 @@ async def now(sql: Any) -> datetime:
 
 
 async def test_it_fires_once_when_its_time_has_come(sql: Any, worker: Any) -> None:
-    assert await claim(worker, await now(sql)) == ("unknown_schedule", False)
+    assert await fire(worker, await now(sql)) == ("unknown_schedule", False)
     due = await now(sql)
-    assert await set_schedule(worker, due) == ("ok", due)
-    assert await set_schedule(worker, due + timedelta(hours=1)) == ("already_exists", due)
-    assert await claim(worker, due, due) == ("invalid_request", False)
-    assert await claim(worker, due) == ("ok", True)
-    assert await claim(worker, due) == ("already_fired", False)
-    assert await claim(worker, due + timedelta(days=1)) == ("not_due", False)
+    assert await keep(worker, due) == ("ok", due)
+    assert await keep(worker, due + timedelta(hours=1)) == ("already_exists", due)
+    assert await fire(worker, due, due) == ("invalid_request", False)
+    assert await fire(worker, due) == ("ok", True)
+    assert await fire(worker, due) == ("already_fired", False)
+    assert await fire(worker, due + timedelta(days=1)) == ("not_due", False)
     row = await sql.fetchrow("SELECT channel, payload FROM outbox")
     assert tuple(row) == ("telegram", '{"a": 1}')
     assert await sql.fetchval("SELECT fired_at >= $1 FROM schedules", due)
@@ -112,21 +111,21 @@ async def test_it_fires_once_when_its_time_has_come(sql: Any, worker: Any) -> No
 
 async def test_a_changed_schedule_begins_anew(sql: Any, worker: Any) -> None:
     due = await now(sql)
-    await set_schedule(worker, due)
+    await keep(worker, due)
     later = due + timedelta(hours=1)
-    assert await set_schedule(worker, later, zone="UTC") == ("ok", later)
-    assert await claim(worker, due) == ("already_fired", False)
-    assert await claim(worker, later) == ("not_due", False)
+    assert await keep(worker, later, zone="UTC") == ("ok", later)
+    assert await fire(worker, due) == ("already_fired", False)
+    assert await fire(worker, later) == ("not_due", False)
 
 
 async def test_two_workers_fire_it_once(sql: Any, worker: Any, connect_as: Connect) -> None:
     due = await now(sql)
-    await set_schedule(worker, due)
+    await keep(worker, due)
     second = await connect_as("worker")
     transaction = worker.transaction()
     await transaction.start()
-    assert await claim(worker, due) == ("ok", True)
-    waiting = asyncio.create_task(claim(second, due))
+    assert await fire(worker, due) == ("ok", True)
+    waiting = asyncio.create_task(fire(second, due))
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
     while not await sql.fetchval(blocked):
         await asyncio.sleep(0.01)
@@ -144,10 +143,10 @@ async def test_what_was_missed_is_sent_on_the_same_day_only(
     sql: Any, worker: Any, hours_ahead: int, is_sent: bool
 ) -> None:
     due = await now(sql) + timedelta(hours=hours_ahead)
-    await set_schedule(worker, due)
-    assert await claim(worker, due) == ("ok", is_sent)
+    await keep(worker, due)
+    assert await fire(worker, due) == ("ok", is_sent)
     assert await sql.fetchval("SELECT fired_at IS NOT NULL FROM schedules") == is_sent
-    assert await claim(worker, due) == ("already_fired", False)
+    assert await fire(worker, due) == ("already_fired", False)
 
 
 async def test_the_same_day_is_that_of_the_time_zone(sql: Any, worker: Any) -> None:
@@ -157,7 +156,26 @@ async def test_the_same_day_is_that_of_the_time_zone(sql: Any, worker: Any) -> N
             moment = await now(sql)
             due = moment - timedelta(hours=hours)
             await sql.execute("DELETE FROM schedules")
-            await set_schedule(worker, due, zone=zone)
+            await keep(worker, due, zone=zone)
             local = ZoneInfo(zone)
             is_today = due.astimezone(local).date() == moment.astimezone(local).date()
-            assert await claim(worker, due) == ("ok", is_today)
+            assert await fire(worker, due) == ("ok", is_today)
+
+
+async def test_it_is_found_where_it_is_due_or_not_set_so(sql: Any, worker: Any) -> None:
+    async def is_found(cron: str = CRON) -> bool:
+        query = "SELECT * FROM find_due_schedules('daily', $1, $2)"
+        row = await worker.fetchrow(query, cron, ZONE)
+        found = json.loads(row["document"])
+        for each in found:
+            assert each["store_id"] == "main"
+            assert abs(datetime.fromisoformat(each["found_at"]) - await now(sql)).seconds < 60
+        return len(found) == 1
+
+    assert await is_found()
+    later = await now(sql) + timedelta(hours=1)
+    await keep(worker, later)
+    assert not await is_found()
+    assert await is_found("0 22 * * *")
+    await sql.execute("UPDATE schedules SET due_at = clock_timestamp()")
+    assert await is_found()

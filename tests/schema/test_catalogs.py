@@ -51,9 +51,9 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 
 # Alembic's table and the list of installed files are about the database, not about a store.
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
-# They format a moment, or say who and why, and touch no table; find_work only looks which stores
-# a worker should go to.
-WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'find_work', 'event_types')"
+# They format a moment, say who and why, or name a constant, and touch no table. What begins with
+# find_ only looks, in all stores, which have something to do for the worker.
+WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'event_types', 'idempotency_period')"
 
 
 class Rule(NamedTuple):
@@ -236,7 +236,8 @@ RULES = {
     "p_store_id is the first parameter of every function": Rule(
         f"""
         SELECT name FROM functions
-        WHERE NOT is_trigger AND name NOT IN {WITHOUT_STORE_PARAMETER} AND NOT COALESCE(
+        WHERE NOT is_trigger AND name NOT IN {WITHOUT_STORE_PARAMETER}
+            AND name NOT LIKE 'find\\_%' AND NOT COALESCE(
             proargnames[1] = 'p_store_id' AND proargtypes[0] = 'text'::regtype, false)
         """,
         {

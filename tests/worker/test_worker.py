@@ -11,6 +11,7 @@ import openpyxl
 import pytest
 
 from service import worker as worker_module
+from service.jobs import EVERY_SECONDS
 from service.settings import ROOT
 from tests.support.aliases import Connect, Emit, Run, Stocked
 from tests.support.bot_api import BLOCKED, BROKEN, CHAT, FLOOD, NO_CHAT, NONSENSE, BotApi
@@ -128,7 +129,7 @@ async def test_messages_of_a_channel_that_is_not_configured_wait(
     caplog.set_level(logging.INFO)
     await emit("later")
     async with working():
-        await asyncio.sleep(2 * worker_module.POLL_SECONDS)
+        await asyncio.sleep(2 * EVERY_SECONDS)
     assert await sql.fetchval("SELECT attempts FROM outbox") == 0
     assert await sql.fetchval("SELECT count(*) FROM schedules") == 0
     said = [record for record in caplog.records if "HOLDFAST_TELEGRAM_BOT_TOKEN" in record.message]
@@ -220,7 +221,7 @@ async def test_the_database_away_is_waited_for(
         link.is_refusing = True
         link.cut()
         await emit("after")
-        await asyncio.sleep(2 * worker_module.POLL_SECONDS)
+        await asyncio.sleep(2 * EVERY_SECONDS)
         assert telegram.texts == ["before"]
         link.heal()
         await telegram.gets(2)

@@ -1,9 +1,10 @@
-CREATE OR REPLACE FUNCTION set_schedule(
+CREATE OR REPLACE FUNCTION keep_schedule(
     p_store_id text, p_name text, p_cron text, p_time_zone text,
     p_channel text, p_payload jsonb, p_due_at timestamptz,
-    OUT result_code text, OUT due_at timestamptz
+    OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
-#variable_conflict use_column
+DECLARE
+    v_due_at timestamptz;
 BEGIN
     -- One statement decides and writes, so that two workers that start together both succeed.
     INSERT INTO schedules AS s (store_id, name, cron, time_zone, channel, payload, due_at)
@@ -14,10 +15,10 @@ BEGIN
     WHERE (s.cron, s.time_zone, s.channel, s.payload)
         IS DISTINCT FROM (excluded.cron, excluded.time_zone, excluded.channel, excluded.payload);
     result_code := CASE WHEN FOUND THEN 'ok' ELSE 'already_exists' END;
-    SELECT s.due_at INTO due_at FROM schedules AS s
-    WHERE s.store_id = p_store_id AND s.name = p_name;
+    SELECT due_at INTO v_due_at FROM schedules WHERE store_id = p_store_id AND name = p_name;
+    document := jsonb_build_object('due_at', rfc3339(v_due_at));
 END $$;
 
-COMMENT ON FUNCTION set_schedule IS
-    'Have a store send a message at the times of a cron, the first time at p_due_at. Codes: ok, '
-    'already_exists (as it is, and due when it was).';
+COMMENT ON FUNCTION keep_schedule IS
+    'Have a store send a message at the times of a cron, the first time at p_due_at. document: '
+    'when it is due now. Codes: ok, already_exists (as it is, and due when it was).';

@@ -1,10 +1,11 @@
-CREATE OR REPLACE FUNCTION claim_schedule(
+CREATE OR REPLACE FUNCTION fire_schedule(
     p_store_id text, p_name text, p_due_at timestamptz, p_next_due_at timestamptz,
-    OUT result_code text, OUT message_id bigint
+    OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_schedule schedules;
     v_now timestamptz;
+    v_message_id bigint;
 BEGIN
     -- Lock.
     SELECT * INTO v_schedule FROM schedules
@@ -24,16 +25,17 @@ BEGIN
     IF (v_schedule.due_at AT TIME ZONE v_schedule.time_zone)::date
         = (v_now AT TIME ZONE v_schedule.time_zone)::date
     THEN
-        message_id := emit_message(p_store_id, v_schedule.channel, v_schedule.payload);
+        v_message_id := emit_message(p_store_id, v_schedule.channel, v_schedule.payload);
     END IF;
     UPDATE schedules SET
         due_at = p_next_due_at,
-        fired_at = CASE WHEN message_id IS NULL THEN fired_at ELSE v_now END
+        fired_at = CASE WHEN v_message_id IS NULL THEN fired_at ELSE v_now END
     WHERE store_id = p_store_id AND name = p_name;
+    document := jsonb_build_object('message_id', v_message_id);
 END $$;
 
-COMMENT ON FUNCTION claim_schedule IS
+COMMENT ON FUNCTION fire_schedule IS
     'Fire a schedule that is due at p_due_at, once, however many workers try: its message is '
     'written, unless that day is over where the schedule is kept, and it is due next at '
-    'p_next_due_at. message_id: null where nothing was written. Codes: ok, already_fired, not_due '
-    '(by the database''s clock), invalid_request, unknown_schedule.';
+    'p_next_due_at. document: the message''s id, null where none was written. Codes: ok, '
+    'already_fired, not_due (by the database''s clock), invalid_request, unknown_schedule.';
