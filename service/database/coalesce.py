@@ -1,182 +1,201 @@
 """The coalescer: many waiting callers, one transaction.
 
-Two facts decide how fast stock can be reserved. A transaction costs about the same whether it
-reserves one thing or fifty; and callers of one product queue for its row whatever we do. So let
-them queue here, where waiting is free, and go together.
+A transaction costs about the same whether it reserves one thing or fifty; and callers of one
+product queue for its row whatever we do. So let them queue here, and go together.
 
-A *lane* makes one call at a time. While its call is under way, new requests gather in its queue;
-when the call returns, all that wait for one store go as the next call. There is no timer: an idle
-lane sends a request at once, and a batch is never larger than the traffic makes it. A request's
-lane is a hash of its store and product, so two calls of one process seldom want the same row.
+The lane makes one call at a time, on a connection of its own. While its call is under way, new
+requests gather; when it returns, all that wait for one store go as the next call. No timer: an
+idle lane sends at once, and a batch is never larger than the traffic makes it.
 
-What can go wrong, and who hears of it:
+The lane is impatient: where somebody else holds a lock, its call gives up after 0.1 s. Keys whose
+rows are held then go *aside*: each has a lane of its own there, whose calls are patient, until one
+succeeds. All others go again at once, so a foreign lock delays strangers by 0.1 s, once.
 
-* The queue is full: the newcomer gets `overloaded` at once; waiting longer would help nobody. So
-  does whoever has waited for PATIENCE_SECONDS and is still not sent.
-* A caller gives up while waiting: its request leaves the queue unsent. After sending, the request
-  takes effect and nobody listens, as on any lost connection; the id makes a repeat safe.
-* Another session holds a product's row for too long (`database_busy`): each key of the batch goes
-  aside, into a lane of its own, until a call for it succeeds. So only callers of the locked product
-  are refused, and those who share its lane wait for it once, not at every call.
-* A batch fails otherwise and was rolled back (a twin's unique violation, or a defect that one
-  request brings to light): its requests run one by one, so that only a guilty one fails.
+What else can go wrong, and who hears of it:
+
+* A lane is full, or a request is still not sent after PATIENCE_SECONDS: `overloaded`, at once;
+  waiting longer would help nobody.
+* A caller gives up: before sending, its request is dropped; after, it takes effect and nobody
+  listens, as on any lost connection; the id makes a repeat safe.
+* A call was rolled back otherwise (a twin's unique violation, a defect that one request brings to
+  light): all its keys go aside, and what fails there runs one by one, so that only the guilty do.
 * The connection is lost during a call: nobody knows, so all of that call hear `outcome_unknown`.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from contextvars import Context
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from service.results import Refusal
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Item = TypeVar("Item", contravariant=True)
+Answer = TypeVar("Answer", covariant=True)
 
-LANES = 2
 MAX_BATCH = 500
-MAX_WAITING = 2000
-"""Per lane. At the slowest rate ever measured this is under a second of work."""
+"""A batch of so many items takes no more; what is submitted together stays together."""
+MAX_WAITING = 10_000
+"""Items per lane: at the slowest rate ever measured, PATIENCE_SECONDS of work."""
 MAX_ASIDE = 4
 """Calls for keys aside that run at once."""
 PATIENCE_SECONDS = 5.0
+NOBODYS_FAULT = {"outcome_unknown", "database_unavailable", "overloaded"}
+"""Refusals of a call that no single request has brought about."""
 
-Place = tuple[str, str]
-"""A store and a key in it: what items have in common that want the same row."""
+
+class Calls(Protocol[Item, Answer]):
+    """What a coalescer asks of the database."""
+
+    async def send(
+        self, store_id: str, items: Sequence[Item], *, is_patient: bool
+    ) -> Sequence[Answer]:
+        """One answer per item, in order. Impatient calls come one at a time."""
+
+    async def held(self, store_id: str, keys: Collection[str]) -> Collection[str]:
+        """Those of the keys whose rows another transaction holds now."""
+
+    async def close(self) -> None:
+        """Give up what is kept between calls."""
 
 
 class _Waiting(NamedTuple):
-    place: Place
-    item: Any
-    answer: "asyncio.Future[Any]"
+    store_id: str
+    keys: Sequence[str]
+    items: Sequence[Any]
+    answers: "asyncio.Future[list[Any]]"
     since: float
+
+    def refuse(self, error: Exception) -> None:
+        if not self.answers.done():
+            self.answers.set_exception(error)
 
 
 class _Lane:
-    """Who waits for the next call, and the task that makes one call after another."""
+    """Who waits for the next call, by store, and the task that makes one call after another."""
 
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self.queue: deque[_Waiting] = deque()
+    def __init__(self, room: asyncio.Semaphore, *, is_patient: bool) -> None:
+        self.queues: dict[str, deque[_Waiting]] = {}
+        self.items = 0
         self.room = room
+        self.is_patient = is_patient
         self.calls: asyncio.Task[None] | None = None
+
+    def take(self) -> list[_Waiting]:
+        """The next batch, in arrival order, without callers who gave up. Stores take turns."""
+        batch: list[_Waiting] = []
+        size, oldest = 0, time.monotonic() - PATIENCE_SECONDS
+        store_id = next(iter(self.queues), "")
+        queue = self.queues.pop(store_id, deque())
+        while queue and size < MAX_BATCH:
+            waiting = queue.popleft()
+            self.items -= len(waiting.items)
+            if waiting.since < oldest:
+                waiting.refuse(Refusal("overloaded"))
+            elif not waiting.answers.done():
+                batch.append(waiting)
+                size += len(waiting.items)
+        if queue:
+            self.queues[store_id] = queue
+        return batch
+
+    def take_all(self) -> list[_Waiting]:
+        """All who wait."""
+        queues, self.queues, self.items = self.queues, {}, 0
+        return [waiting for queue in queues.values() for waiting in queue]
 
 
 class Coalescer(Generic[Item, Answer]):
-    """Send items in batches: `send(store_id, items)` returns one answer per item, in order."""
+    """Sends what several callers submit in one call."""
 
-    def __init__(
-        self,
-        send: Callable[[str, Sequence[Item]], Awaitable[Sequence[Answer]]],
-        *,
-        lanes: int = LANES,
-        max_batch: int = MAX_BATCH,
-        max_waiting: int = MAX_WAITING,
-    ) -> None:
-        self._send = send
-        self._max_batch = max_batch
-        self._max_waiting = max_waiting
-        self._lanes = [_Lane(asyncio.Semaphore(1)) for _ in range(lanes)]
-        self._aside: dict[Place, _Lane] = {}
+    def __init__(self, calls: Calls[Item, Answer]) -> None:
+        self._calls = calls
+        self._lane = _Lane(asyncio.Semaphore(1), is_patient=False)
+        self._aside: dict[tuple[str, str], _Lane] = {}
         self._room_aside = asyncio.Semaphore(MAX_ASIDE)
 
-    async def submit(self, store_id: str, key: str, item: Item) -> Answer:
-        """The answer to one item. Items of one store and key keep their order. Raises Refusal."""
-        place = (store_id, key)
-        lane = self._lane_of(place)
-        if len(lane.queue) >= self._max_waiting:
+    async def submit(
+        self, store_id: str, keys: Sequence[str], items: Sequence[Item]
+    ) -> list[Answer]:
+        """The answers to items that want the rows `keys`, all from one call. Raises Refusal."""
+        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(store_id, keys, items, answers, time.monotonic())
+        if self._lane_of(waiting).items >= MAX_WAITING:
             raise Refusal("overloaded")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._enqueue(lane, _Waiting(place, item, answer, time.monotonic()))
-        return await answer
+        self._enqueue([waiting])
+        return await answers
 
     async def close(self) -> None:
         """Wait for the calls under way and all that waits behind them."""
-        while calls := [lane.calls for lane in (*self._lanes, *self._aside.values()) if lane.calls]:
+        while calls := [lane.calls for lane in (self._lane, *self._aside.values()) if lane.calls]:
             await asyncio.gather(*calls)
+        await self._calls.close()
 
-    def _lane_of(self, place: Place) -> _Lane:
-        return self._aside.get(place) or self._lanes[hash(place) % len(self._lanes)]
+    def _lane_of(self, waiting: _Waiting) -> _Lane:
+        """The lane of the first key that is aside; mostly none is."""
+        for key in waiting.keys if self._aside else ():
+            if lane := self._aside.get((waiting.store_id, key)):
+                return lane
+        return self._lane
 
-    def _enqueue(self, lane: _Lane, waiting: _Waiting) -> None:
-        lane.queue.append(waiting)
-        if lane.calls is None:
-            # In no context: a lane works for many requests, and belongs to none of them.
-            lane.calls = asyncio.create_task(self._drain(lane), context=Context())
+    def _enqueue(self, everyone: Sequence[_Waiting]) -> None:
+        for waiting in everyone:
+            lane = self._lane_of(waiting)
+            lane.queues.setdefault(waiting.store_id, deque()).append(waiting)
+            lane.items += len(waiting.items)
+            if lane.calls is None:
+                # In no context: a lane works for many requests, and belongs to none of them.
+                lane.calls = asyncio.create_task(self._drain(lane), context=Context())
 
     async def _drain(self, lane: _Lane) -> None:
-        """Send what waits in a lane, batch after batch, until nothing waits."""
+        """Send batch after batch, until nothing waits."""
         try:
-            while lane.queue:
+            while lane.queues:
                 async with lane.room:
-                    if batch := self._take(lane.queue):
-                        await self._answer(batch)
+                    if batch := lane.take():
+                        await self._send(lane, batch)
         finally:
             lane.calls = None
 
-    def _take(self, queue: deque[_Waiting]) -> list[_Waiting]:
-        """The next batch: of one store, in arrival order, without callers who gave up."""
-        batch: list[_Waiting] = []
-        others: list[_Waiting] = []
-        oldest = time.monotonic() - PATIENCE_SECONDS
-        while queue and len(batch) < self._max_batch:
-            waiting = queue.popleft()
-            if waiting.answer.done():
-                continue
-            if waiting.since < oldest:
-                waiting.answer.set_exception(Refusal("overloaded"))
-                continue
-            same_store = not batch or waiting.place[0] == batch[0].place[0]
-            (batch if same_store else others).append(waiting)
-        queue.extendleft(reversed(others))
-        return batch
-
-    async def _answer(self, batch: list[_Waiting]) -> None:
+    async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """Send a batch and hand out its answers; where it failed as a whole, find the guilty."""
+        store_id, items = batch[0].store_id, [item for each in batch for item in each.items]
         try:
-            answers = await self._send(batch[0].place[0], [waiting.item for waiting in batch])
-            if len(answers) != len(batch):
-                raise RuntimeError(f"{len(answers)} answers to {len(batch)} requests")
+            answers = await self._calls.send(store_id, items, is_patient=lane.is_patient)
+            if len(answers) != len(items):
+                raise RuntimeError(f"{len(answers)} answers to {len(items)} requests")
         except Exception as error:
-            code = error.code if isinstance(error, Refusal) else "internal_error"
-            if code == "database_busy" and batch[0].place not in self._aside:
-                self._set_aside(batch, error)
-            elif code in ("conflict", "internal_error") and len(batch) > 1:
-                for waiting in batch:
-                    await self._answer([waiting])
-            else:
-                _refuse(batch, error)
+            await self._fail(lane, batch, error)
             return
-        for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
-        self._take_back(batch[0].place)
+        rest = iter(answers)
+        for waiting in batch:
+            own = list(islice(rest, len(waiting.items)))
+            if not waiting.answers.done():
+                waiting.answers.set_result(own)
+        if lane.is_patient:  # whoever still waits for these keys joins the others
+            for place in {(store_id, key) for waiting in batch for key in waiting.keys}:
+                if freed := self._aside.pop(place, None):
+                    self._enqueue(freed.take_all())
 
-    def _set_aside(self, batch: list[_Waiting], error: Exception) -> None:
-        """Give each key of a batch a lane of its own, where those who wait for it go on waiting."""
-        lane = self._lane_of(batch[0].place)
-        places = {waiting.place for waiting in batch}
-        for place in places:
-            self._aside[place] = _Lane(self._room_aside)
-        queued = list(lane.queue)
-        lane.queue.clear()
-        if len(places) > 1:
-            queued = batch + queued
-        else:
-            _refuse(batch, error)
-        for waiting in queued:
-            self._enqueue(self._lane_of(waiting.place), waiting)
-
-    def _take_back(self, place: Place) -> None:
-        """A call for a key aside succeeded: whoever still waits for it joins the others."""
-        if lane := self._aside.pop(place, None):
-            for waiting in lane.queue:
-                self._enqueue(self._lane_of(place), waiting)
-            lane.queue.clear()
-
-
-def _refuse(batch: list[_Waiting], error: Exception) -> None:
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+    async def _fail(self, lane: _Lane, batch: Sequence[_Waiting], error: Exception) -> None:
+        """Refuse who must be, and send the others again: aside, or one by one."""
+        code = error.code if isinstance(error, Refusal) else "internal_error"
+        oldest = time.monotonic() - PATIENCE_SECONDS
+        is_last_try = lane.is_patient and (code == "database_busy" or len(batch) == 1)
+        for waiting in batch:
+            if code in NOBODYS_FAULT or is_last_try or waiting.since < oldest:
+                waiting.refuse(error)
+            elif lane.is_patient:
+                await self._send(lane, [waiting])
+        if lane.is_patient or code in NOBODYS_FAULT:
+            return
+        store_id, keys = batch[0].store_id, {key for each in batch for key in each.keys}
+        if code == "database_busy":
+            with suppress(Exception):  # then all of them may be guilty
+                keys = set(await self._calls.held(store_id, keys)) or keys
+        for key in keys:
+            self._aside.setdefault((store_id, key), _Lane(self._room_aside, is_patient=True))
+        self._enqueue([*batch, *lane.take_all()])

@@ -39,14 +39,6 @@ POOLED = ("pooler", "transaction")
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
 UNACKNOWLEDGED_MS = 8000
 
-# Of which TimeoutError is an OSError; and an InternalClientError says that the server had ended the
-# connection, but not closed it yet.
-DRIVER_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
 NO_CONNECTION = (
     OSError,
     asyncpg.PostgresConnectionError,

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import TextClause
 
-from service.database.connections import CALL_SECONDS, DRIVER_ERRORS, connect, is_pooled
+from service.database.connections import CALL_SECONDS, connect, is_pooled
 from service.database.outcomes import explain
 from service.results import Refusal
 
@@ -35,6 +35,11 @@ POOL_SECONDS = 0.8
 SHORTEST_CALL = 1.0
 """Seconds that a call is given, also when its request has no patience left."""
 ATTEMPTS = 4
+LOST = {"outcome_unknown", "database_unavailable"}
+"""Refusals of a call after which its connection is given up."""
+# TimeoutError is an OSError; an InternalClientError says that the server had ended the connection,
+# but not closed it yet. SQLAlchemy lets both pass as they are.
+CALL_ERRORS = (DBAPIError, OSError, asyncpg.InternalClientError)
 
 T = TypeVar("T")
 
@@ -158,31 +163,6 @@ class Database:
         """Whether this task's calls go into the transaction of `in_transaction`."""
         return _transaction.get() is not None
 
-    async def call_driver(self, query: str, *arguments: Any) -> Any:
-        """The one row of a function that writes, for the driver (`$1`), past SQLAlchemy.
-
-        SQLAlchemy's part of a call is 220 us, most of what calling the hottest function costs.
-        Raises Refusal.
-        """
-
-        async def fetch(connection: AsyncConnection) -> Any:
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert driver
-            try:
-                async with self._waiting():
-                    return await driver.fetchrow(query, *arguments)
-            except DRIVER_ERRORS as error:
-                raise explain(error) from error
-
-        if (transaction := _transaction.get()) is not None:
-            return await fetch(transaction)
-
-        async def attempt() -> Any:
-            async with self._connection() as connection:
-                return await fetch(connection)
-
-        return await _try_again(attempt)
-
     async def in_transaction(self, work: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
         """What `work` returns, all its calls in one transaction, committed if it also says so.
 
@@ -199,7 +179,7 @@ class Database:
                         async with self._waiting():
                             await connection.commit()
                     return result
-                except (DBAPIError, TimeoutError) as error:
+                except CALL_ERRORS as error:
                     raise explain(error) from error
                 finally:
                     _transaction.reset(token)
@@ -222,7 +202,7 @@ class Database:
             async with self._waiting():
                 result = await connection.execute(statement, parameters)
             return result.all()
-        except (DBAPIError, TimeoutError) as error:
+        except CALL_ERRORS as error:
             raise explain(error) from error
 
     @asynccontextmanager
@@ -232,7 +212,7 @@ class Database:
         try:
             yield connection
         except Refusal as refusal:
-            if refusal.code in ("outcome_unknown", "database_unavailable"):
+            if refusal.code in LOST:
                 await connection.invalidate()
             raise
         finally:
@@ -267,10 +247,53 @@ class Database:
             patience.left -= time.monotonic() - began
 
     def _refuse_lost(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        """Keep a call from being sent on a connection that is closed, or likely to be silent."""
-        is_closed = dbapi_connection.driver_connection.is_closed()
-        if is_closed or record.info["opened_at"] < self._trusted.since:
+        """Keep a call from being sent on a connection that is lost."""
+        if self._is_lost(record):
             raise DisconnectionError
+
+    def _is_lost(self, connection: Any) -> bool:
+        """Whether a connection of the pool is closed, or likely to be silent."""
+        if connection.driver_connection.is_closed():
+            return True
+        return bool(connection.info["opened_at"] < self._trusted.since)
+
+
+class Kept:
+    """One connection of a share that is kept between calls, of which there is one at a time.
+
+    A call spares what it costs to take it from the pool, and is never tried again.
+    """
+
+    def __init__(self, share: Database) -> None:
+        self._share = share
+        self._connection: AsyncConnection | None = None
+        self._pooled: Any = None
+
+    async def call(self, statement: TextClause, **parameters: Any) -> Row[Any]:
+        """The one row of a function. Raises Refusal."""
+        connection = await self._open()
+        try:
+            return (await self._share._execute(connection, statement, parameters))[0]
+        except Refusal as refusal:
+            if refusal.code in LOST:
+                await connection.invalidate()
+            raise
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _open(self) -> AsyncConnection:
+        """The connection, another one if it was lost."""
+        known = self._connection
+        if known is not None and not known.invalidated and not self._share._is_lost(self._pooled):
+            return known
+        await self.close()
+        self._connection = await self._share._checkout()
+        self._pooled = await self._connection.get_raw_connection()
+        return self._connection
 
 
 async def _try_again(attempt: Callable[[], Awaitable[T]], *, is_read: bool = False) -> T:

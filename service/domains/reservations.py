@@ -1,7 +1,7 @@
 """Reservations of stock — callbacks for good, holds with lines and a lifetime."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -10,8 +10,8 @@ from aiohttp import web
 from sqlalchemy import TextClause, text
 
 from service import results
-from service.database.coalesce import LANES, MAX_ASIDE, Coalescer
-from service.database.pool import Database
+from service.database.coalesce import MAX_ASIDE, Coalescer
+from service.database.pool import Database, Kept
 from service.jobs import Job, done_by, found_by
 from service.settings import Settings
 from service.web import responses
@@ -25,13 +25,16 @@ from service.web.bodies import (
 from service.web.context import DATABASE, SETTINGS, STORE_ID, call, ids_of, read
 from service.web.routing import OPERATORS, Routes
 
-# For the driver, see Database.call_driver. Answers as two arrays: rows cost more than elements.
-RESERVE_STOCK_BATCH = (
-    "SELECT array_agg(result_code ORDER BY number), array_agg(refused_lines ORDER BY number)"
-    " FROM reserve_stock_batch($1, $2::text[], $3::timestamptz[], $4::interval[], $5::int[],"
-    " $6::text[], $7::bigint[])"
+# Answers as two arrays: rows cost more than elements.
+RESERVE_STOCK_BATCH = text(
+    "SELECT array_agg(result_code ORDER BY number) AS result_codes,"
+    " array_agg(refused_lines ORDER BY number) AS refused_lines"
+    " FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
+    " CAST(:requested_at AS timestamptz[]), CAST(:ttls AS interval[]),"
+    " CAST(:line_requests AS int[]), CAST(:product_ids AS text[]), CAST(:quantities AS bigint[]))"
     " WITH ORDINALITY AS answers (result_code, refused_lines, number)"
 )
+HELD_PRODUCTS = text("SELECT * FROM held_products(:store_id, CAST(:product_ids AS text[]))")
 FIND_LAPSED_RESERVATIONS = text("SELECT * FROM find_lapsed_reservations()")
 EXPIRE_RESERVATIONS = text(
     "SELECT result_code, expired_count AS done FROM expire_reservations(:store_id, :limit)"
@@ -166,7 +169,8 @@ class Request(NamedTuple):
 Callbacks = Annotated[list[Callback], msgspec.Meta(min_length=1, max_length=1000)]
 
 RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Answer])
-BATCHES = web.AppKey("BATCHES", Coalescer[Sequence[Request], Sequence[Answer]])
+IMPATIENCE = "100ms"
+"""How long the coalescer's lane waits for a lock of somebody else's."""
 
 RESERVE_CODES = (
     "ok",
@@ -189,15 +193,13 @@ def jobs(settings: Settings) -> list[Job]:
 
 
 def set_up(app: web.Application) -> None:
-    """Give the application its coalescers, which finish what waits before the database closes."""
-    app[RESERVATIONS] = reservation_coalescer(app[DATABASE])
-    app[BATCHES] = batch_coalescer(app[DATABASE])
+    """Give the application its coalescer, which finishes what waits before the database closes."""
+    app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE]))
     app.on_cleanup.append(_finish)
 
 
 async def _finish(app: web.Application) -> None:
     await app[RESERVATIONS].close()
-    await app[BATCHES].close()
 
 
 @routes.post(
@@ -211,7 +213,7 @@ async def _finish(app: web.Application) -> None:
 )
 async def reserve(request: web.Request, callback: Callback) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
-    answer = await _ask(request, _of_callback(callback))
+    (answer,) = await _ask(request, [_of_callback(callback)])
     ids: dict[str, Any] = {"reservation_id": callback.reservation_id}
     if results.is_error(answer.result_code):
         ids |= {"store_id": request[STORE_ID], "product_id": callback.product_id}
@@ -231,11 +233,7 @@ async def reserve(request: web.Request, callback: Callback) -> web.Response:
 )
 async def reserve_batch(request: web.Request, callbacks: Callbacks) -> web.Response:
     """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
-    store_id, wanted = request[STORE_ID], [_of_callback(each) for each in callbacks]
-    if (database := request.app[DATABASE]).is_in_transaction:
-        answers = await _send(database, store_id, wanted)
-    else:
-        answers = await request.app[BATCHES].submit(store_id, "", wanted)
+    answers = await _ask(request, [_of_callback(each) for each in callbacks])
     return responses.json_response(
         {
             "results": [
@@ -286,7 +284,7 @@ async def create_reservation(request: web.Request, hold: NewHold) -> web.Respons
         timedelta(seconds=hold.ttl_seconds) if hold.ttl_seconds else None,
         hold.lines,
     )
-    answer = await _ask(request, wanted)
+    (answer,) = await _ask(request, [wanted])
     ids = {"store_id": store_id, "reservation_id": wanted.reservation_id}
     if results.is_error(answer.result_code):
         lines = msgspec.json.decode(answer.refused_lines or "[]")
@@ -374,45 +372,44 @@ async def extend_reservation(request: web.Request, extension: Extension) -> web.
     )
 
 
-def reservation_coalescer(database: Database) -> Coalescer[Request, Answer]:
-    """The coalescer that all reservations of one line of this process go through."""
-    share = database.share(LANES + MAX_ASIDE)
+class _Calls:
+    """How the coalescer asks for reservations."""
 
-    async def send(store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
-        return await _send(share, store_id, requests)
-
-    return Coalescer(send)
-
-
-def batch_coalescer(database: Database) -> Coalescer[Sequence[Request], Sequence[Answer]]:
-    """One batch of a store after another: two that share products would only wait for each other.
-
-    Each goes as it came, in one call, so that its requests keep their order.
-    """
-    share = database.share(1)
+    def __init__(self, database: Database) -> None:
+        self._kept = Kept(database.share(1, lock_timeout=IMPATIENCE))
+        self._aside = database.share(MAX_ASIDE)
 
     async def send(
-        store_id: str, batches: Sequence[Sequence[Request]]
-    ) -> Sequence[Sequence[Answer]]:
-        return [await _send(share, store_id, batch) for batch in batches]
+        self, store_id: str, items: Sequence[Request], *, is_patient: bool
+    ) -> Sequence[Answer]:
+        """In one transaction, on the connection kept or, with patience, beside it."""
+        return await _reserve(self._aside if is_patient else self._kept, store_id, items)
 
-    return Coalescer(send, lanes=1, max_batch=1, max_waiting=100)
+    async def held(self, store_id: str, keys: Collection[str]) -> Collection[str]:
+        """The products whose stock another transaction holds now."""
+        row = await self._kept.call(HELD_PRODUCTS, store_id=store_id, product_ids=list(keys))
+        return list(msgspec.json.decode(row.document))
+
+    async def close(self) -> None:
+        """Close the kept connection."""
+        await self._kept.close()
 
 
-async def _ask(request: web.Request, wanted: Request) -> Answer:
-    """The answer to one reservation: with those that wait beside it, where it has one line.
+async def _ask(request: web.Request, wanted: Sequence[Request]) -> Sequence[Answer]:
+    """The answers to reservations: from one call, with those that wait beside them.
 
-    One that shares a transaction with its Idempotency-Key goes alone.
+    What shares a transaction with its Idempotency-Key goes alone.
     """
     database, store_id = request.app[DATABASE], request[STORE_ID]
-    if len(wanted.lines) == 1 and not database.is_in_transaction:
-        key = wanted.lines[0].product_id
-        return await request.app[RESERVATIONS].submit(store_id, key, wanted)
-    (answer,) = await _send(database, store_id, [wanted])
-    return answer
+    if database.is_in_transaction:
+        return await _reserve(database, store_id, wanted)
+    product_ids = [line.product_id for each in wanted for line in each.lines]
+    return await request.app[RESERVATIONS].submit(store_id, product_ids, wanted)
 
 
-async def _send(database: Database, store_id: str, requests: Sequence[Request]) -> Sequence[Answer]:
+async def _reserve(
+    connection: Database | Kept, store_id: str, requests: Sequence[Request]
+) -> Sequence[Answer]:
     """Ask reserve_stock_batch for all of them: one answer per request, in order."""
     lines = [
         (number, line.product_id, line.quantity)
@@ -420,17 +417,17 @@ async def _send(database: Database, store_id: str, requests: Sequence[Request]) 
         for line in request.lines
     ]
     numbers, product_ids, quantities = (list(column) for column in zip(*lines, strict=True))
-    codes, refused_lines = await database.call_driver(
+    row = await connection.call(
         RESERVE_STOCK_BATCH,
-        store_id,
-        [request.reservation_id for request in requests],
-        [request.requested_at for request in requests],
-        [request.ttl for request in requests],
-        None if len(lines) == len(requests) else numbers,
-        product_ids,
-        quantities,
+        store_id=store_id,
+        reservation_ids=[request.reservation_id for request in requests],
+        requested_at=[request.requested_at for request in requests],
+        ttls=[request.ttl for request in requests],
+        line_requests=None if len(lines) == len(requests) else numbers,
+        product_ids=product_ids,
+        quantities=quantities,
     )
-    return list(map(Answer, codes, refused_lines))
+    return list(map(Answer, row.result_codes, row.refused_lines))
 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:

@@ -21,6 +21,7 @@ BEGIN
             ('holdfast_service', 'USAGE',   'SCHEMA holdfast'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION reserve_stock_batch'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION held_products'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION reservation_status'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION read_reservation'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_reservations'),
