@@ -148,7 +148,9 @@ async def read_arguments(request: web.Request, route: Route) -> list[Any]:
     arguments: list[Any] = []
     if route.query:
         arguments.append(read_query(request, route.query))
-    if route.decoder:
+    if route.absent_body is not None and not request.body_exists:
+        arguments.append(route.absent_body)
+    elif route.decoder:
         arguments.append(await read_body(request, route.decoder))
     elif not route.reads_body and request.body_exists:
         await refuse_body(request)

@@ -109,6 +109,38 @@ SQL_RESULTS = {
     "too_many_requests": Result(
         429, "Too many requests.", "Too many wrong passwords; wait {retry_after} seconds."
     ),
+    "already_confirmed": Result(200, "Booking was confirmed before."),
+    "already_declined": Result(200, "Booking was declined before."),
+    "already_cancelled": Result(200, "Booking was cancelled before."),
+    "already_seated": Result(200, "The guests were seated before."),
+    "already_finished": Result(200, "Booking was finished before."),
+    "already_no_show": Result(200, "It was written down before that nobody came."),
+    "unknown_table": Result(404, "Unknown table.", "The restaurant has no table {table_id}."),
+    "unknown_booking": Result(
+        404, "Unknown booking.", "The restaurant has no booking {booking_id}."
+    ),
+    "unknown_guest": Result(404, "Unknown guest.", "No guest has this e-mail or phone."),
+    "table_taken": Result(
+        409, "Table is taken.", "Somebody else has table {table_id} at that time."
+    ),
+    "table_closed": Result(409, "Table is closed.", "Table {table_id} cannot be booked now."),
+    "booking_closed": Result(
+        409, "Booking has ended.", "Booking {booking_id} is {booking_status} already."
+    ),
+    "wrong_state": Result(
+        409,
+        "Booking is in another state.",
+        "That cannot be done with booking {booking_id}, which is {booking_status}.",
+    ),
+    "outside_rules": Result(
+        422, "Outside the house rules.", "The rule that is broken: {rule}. See GET /bookings/rules."
+    ),
+    "contact_required": Result(
+        422, "Contact required.", "Give an e-mail address or a phone number."
+    ),
+    "too_many_bookings": Result(
+        429, "Too many bookings.", "As many wait for an answer as one guest may have."
+    ),
     "invalid_request": Result(422, "Invalid request.", "A value is missing or out of range."),
 }
 

@@ -82,6 +82,66 @@ class Timestamp(datetime):
             raise ValueError("There is no such date or time") from None
 
 
+class Moment(datetime):
+    """A moment as RFC 3339 with its offset: 2026-11-21T19:00+01:00; the seconds may be absent."""
+
+    _pattern = re.compile(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)", re.ASCII
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> "Moment":
+        """`value` as a moment, cut to microseconds; ValueError when it is none."""
+        if not isinstance(value, str) or not cls._pattern.fullmatch(value):
+            raise ValueError("Expected RFC 3339 with an offset: YYYY-MM-DDTHH:MM:SS+HH:MM")
+        try:
+            return cls.fromisoformat(value)
+        except ValueError:
+            raise ValueError("There is no such date or time") from None
+
+
+class Email(str):
+    """An e-mail address of at most 254 characters, without quotes or comments."""
+
+    _pattern = re.compile(
+        r"[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f<>,;]+\.[^\s@.<>,;]+"
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> "Email":
+        """`value` as an address; ValueError when it is none."""
+        is_text = isinstance(value, str) and len(value) <= 254 and value.isprintable()
+        if not is_text or not cls._pattern.fullmatch(str(value)):
+            raise ValueError("Expected an e-mail address, such as ann@example.org")
+        return cls(value)
+
+
+class Phone(str):
+    """A phone number as people write it: 4 to 32 digits, spaces, hyphens, brackets."""
+
+    _pattern = re.compile(r"\+?[0-9 ()./-]{3,31}", re.ASCII)
+
+    @classmethod
+    def parse(cls, value: object) -> "Phone":
+        """`value` as a number; ValueError when it is none."""
+        if not isinstance(value, str) or not cls._pattern.fullmatch(value):
+            raise ValueError("Expected a phone number, such as +44 20 7946 0000")
+        if sum(character.isdigit() for character in value) < 3:
+            raise ValueError("Expected a phone number, such as +44 20 7946 0000")
+        return cls(value)
+
+
+class PersonName(str):
+    """What somebody is called: one line of at most 200 visible characters."""
+
+    @classmethod
+    def parse(cls, value: object) -> "PersonName":
+        """`value` as a name; ValueError when it is none."""
+        if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+            raise ValueError("Expected one line of at most 200 characters")
+        return cls(value)
+
+
 def parse_custom(kind: Any, value: object) -> Any:
     """msgspec's hook for the types above."""
     return kind.parse(value)

@@ -6,7 +6,9 @@ from aiohttp import web
 from sqlalchemy import Row, TextClause
 
 from service.database.pool import Database
+from service.results import Refusal
 from service.settings import Settings
+from service.web.bodies import MAX_BIGINT
 from service.web.routing import Caller, Handler, Route
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -21,6 +23,14 @@ STORE_ID = web.RequestKey("STORE_ID", str)
 def ids_of(request: web.Request) -> dict[str, str]:
     """The ids of a request's path, its store first, whether the path names it or not."""
     return {"store_id": request[STORE_ID], **request.match_info}
+
+
+def number_of(request: web.Request, name: str, code: str) -> int:
+    """An id of the path that was made here; Refusal `code` (404) for what can be none."""
+    written = request.match_info[name]
+    if not (written.isascii() and written.isdecimal() and len(written) < len(str(MAX_BIGINT))):
+        raise Refusal(code, **{name: written})
+    return int(written)
 
 
 async def call(request: web.Request, statement: TextClause, **parameters: Any) -> Row[Any]:

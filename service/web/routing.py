@@ -23,6 +23,8 @@ OPERATORS: Audience = frozenset({"service", "staff", "admin"})
 """Callbacks, reservations, stores, orders."""
 USERS: Audience = frozenset({"customer", "staff", "admin"})
 """Whoever has signed in, about what is their own."""
+SIGNED_IN: Audience = OPERATORS | USERS
+"""Customers about what is their own, everybody else about all that the store has."""
 STAFF: Audience = frozenset({"staff", "admin"})
 ADMINS: Audience = frozenset({"admin"})
 
@@ -87,6 +89,8 @@ class Route(NamedTuple):
     opens: bool = False
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
+    absent_body: Any = None
+    """What no body at all stands for, where an empty object would do."""
 
     def admits(self, caller: Caller) -> bool:
         """Whether somebody with credentials may call: by role, a key also by its scopes.
@@ -139,10 +143,24 @@ class Routes:
         body = declared.get("body")
         decoder = msgspec.json.Decoder(body, dec_hook=parse_custom) if body else None
 
+        absent = _decode_nothing(decoder) if decoder else None
+
         def declare(handler: H) -> H:
             self._routes.append(
-                Route(method, path, handler, audience, self._prefixes, **declared, decoder=decoder)
+                Route(
+                    *(method, path, handler, audience, self._prefixes),
+                    **declared,
+                    decoder=decoder,
+                    absent_body=absent,
+                )
             )
             return handler
 
         return declare
+
+
+def _decode_nothing(decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return decoder.decode(b"{}")
+    except msgspec.ValidationError:
+        return None

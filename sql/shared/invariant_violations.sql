@@ -16,7 +16,9 @@ WHERE l.held_until IS DISTINCT FROM
         CASE WHEN r.status = 'held' THEN COALESCE(r.expires_at, 'infinity') END
     AND NOT (l.held_until IS NULL AND r.status = 'held' AND r.expires_at <= clock_timestamp())
 UNION ALL
-SELECT invariant, store_id, subject, expected, found FROM account_violations;
+SELECT invariant, store_id, subject, expected, found FROM account_violations
+UNION ALL
+SELECT invariant, store_id, subject, expected, found FROM booking_violations;
 
 COMMENT ON VIEW invariant_violations IS
     'The proof that nothing is wrong: one row per broken invariant, no row means healthy.';

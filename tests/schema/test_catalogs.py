@@ -1,6 +1,7 @@
 """The rules of the house, read from the catalogs; each is also shown to catch who breaks it."""
 
 import asyncio
+import os
 import re
 import secrets
 import sys
@@ -13,7 +14,6 @@ import pytest
 from service.database import migrate
 from service.database.connections import connected
 from service.settings import ROOT
-from tests.support.processes import environment
 from tests.support.servers import with_database
 
 ROLES = ("holdfast_service", "holdfast_worker", "holdfast_reader")
@@ -51,9 +51,12 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 
 # Alembic's table and the list of installed files are about the database, not about a store.
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
-# They format a moment, say who and why, or name a constant, and touch no table. What begins with
-# find_ only looks, in all stores, which have something to do for the worker.
-WITHOUT_STORE_PARAMETER = "('rfc3339', 'set_change_context', 'event_types', 'idempotency_period')"
+# They format a moment, say who and why, name a constant or judge what they are given, and touch
+# no table. What begins with find_ looks for the worker which of all stores have something to do.
+WITHOUT_STORE_PARAMETER = (
+    "('rfc3339', 'set_change_context', 'event_types', 'idempotency_period', 'booking_state',"
+    " 'judge_booking', 'judge_hours', 'visit_length')"
+)
 
 
 class Rule(NamedTuple):
@@ -233,12 +236,15 @@ RULES = {
             "CREATE TABLE bad (store_id text REFERENCES alembic_version)": "bad",
         },
     ),
+    # Or a row of a table, which has its store_id.
     "p_store_id is the first parameter of every function": Rule(
         f"""
         SELECT name FROM functions
         WHERE NOT is_trigger AND name NOT IN {WITHOUT_STORE_PARAMETER}
             AND name NOT LIKE 'find\\_%' AND NOT COALESCE(
             proargnames[1] = 'p_store_id' AND proargtypes[0] = 'text'::regtype, false)
+            AND NOT COALESCE(proargtypes[0] = ANY (ARRAY(SELECT reltype FROM pg_class
+                WHERE relnamespace = 'holdfast'::regnamespace AND relkind = 'r')), false)
         """,
         {
             "CREATE FUNCTION bad() RETURNS int LANGUAGE sql AS 'SELECT 1'": "bad",
@@ -440,7 +446,7 @@ async def test_psql_connects_as_a_reader_that_cannot_write(clone: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "psql", "--url"),
         cwd=ROOT,
-        env=environment(database_url=clone),
+        env=os.environ | {"HOLDFAST_DATABASE_URL": clone, "HOLDFAST_MIGRATION_URL": ""},
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()

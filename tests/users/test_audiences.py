@@ -25,6 +25,7 @@ DECLARED = {
     routing.EVERYONE,
     routing.OPERATORS,
     routing.USERS,
+    routing.SIGNED_IN,
     routing.STAFF,
     routing.ADMINS,
 }

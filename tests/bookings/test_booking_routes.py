@@ -1,0 +1,369 @@
+"""Bookings over HTTP: what guests ask for, what staff do with it, and who is told."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.aliases import Api
+from tests.support.bookings import Restaurant, at
+from tests.support.builders import bearer, create_key, create_user, token_of
+
+# The states, verb by verb: what a verb answers in each, and what a refusal is called.
+STATES = {
+    "confirm": {
+        "pending": (200, "confirmed"),
+        "confirmed": (200, "confirmed"),
+        "seated": (409, "wrong_state"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (409, "booking_closed"),
+        "no_show": (409, "booking_closed"),
+    },
+    "decline": {
+        "pending": (200, "declined"),
+        "confirmed": (409, "wrong_state"),
+        "seated": (409, "wrong_state"),
+        "declined": (200, "declined"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (409, "booking_closed"),
+        "no_show": (409, "booking_closed"),
+    },
+    "cancel": {
+        "pending": (200, "cancelled"),
+        "confirmed": (200, "cancelled"),
+        "seated": (409, "wrong_state"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (200, "cancelled"),
+        "finished": (409, "booking_closed"),
+        "no_show": (409, "booking_closed"),
+    },
+    "seat": {
+        "pending": (409, "wrong_state"),
+        "confirmed": (200, "seated"),
+        "seated": (200, "seated"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (409, "booking_closed"),
+        "no_show": (409, "booking_closed"),
+    },
+    "finish": {
+        "pending": (409, "wrong_state"),
+        "confirmed": (409, "wrong_state"),
+        "seated": (200, "finished"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (200, "finished"),
+        "no_show": (409, "booking_closed"),
+    },
+    "no-show": {
+        "pending": (409, "wrong_state"),
+        "confirmed": (409, "wrong_state"),  # it has not begun
+        "seated": (409, "wrong_state"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (409, "booking_closed"),
+        "no_show": (200, "no_show"),
+    },
+    "move": {
+        "pending": (200, "pending"),
+        "confirmed": (200, "confirmed"),
+        "seated": (409, "wrong_state"),
+        "declined": (409, "booking_closed"),
+        "cancelled": (409, "booking_closed"),
+        "finished": (409, "booking_closed"),
+        "no_show": (409, "booking_closed"),
+    },
+}
+
+
+@pytest.mark.parametrize("state", STATES["confirm"])
+async def test_every_verb_answers_as_the_state_says(house: Restaurant, state: str) -> None:
+    for verb, answers in STATES.items():
+        booking_id = await house.in_state(await house.table(), state, at(19), at(21))
+        body = {"starts_at": at(20).isoformat()} if verb == "move" else {}
+        assert await house.code(verb, booking_id, **body) == answers[state], verb
+
+
+async def test_a_request_is_pending_and_takes_nothing(house: Restaurant) -> None:
+    table_id = await house.table(price=700)
+    status, booking = await house.ask(table_id, at(19), guests=3)
+    assert status == 201
+    assert booking["status"] == "pending"
+    assert (booking["guests"], booking["price_at_booking"], booking["version"]) == (3, 700, 1)
+    assert booking["starts_at"] == at(19).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert booking["ends_at"] == at(21).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (await house.ask(table_id, at(19)))[0] == 201
+    assert await house.events() == ["requested"] * 2
+    assert await house.mails() == ["guest:received", "staff:requested"] * 2
+
+
+async def test_confirming_declines_its_rivals_and_tells_each(house: Restaurant) -> None:
+    table_id = await house.table()
+    winner = await house.asked(table_id, at(19), at(21))
+    rivals = [await house.asked(table_id, at(18 + n), at(20 + n)) for n in range(2)]
+    neighbour = await house.asked(table_id, at(21), at(23))
+    elsewhere = await house.asked(await house.table(), at(19), at(21))
+    assert await house.code("confirm", winner) == (200, "confirmed")
+    for rival in rivals:
+        _, booking = await house.as_staff("GET", f"/bookings/{rival}")
+        assert (booking["status"], booking["reason"]) == ("declined", "rival")
+        assert await house.code("confirm", rival) == (409, "table_taken")
+    assert (await house.mails()).count("guest:declined") == 2
+    assert (await house.events())[-3:] == ["confirmed", "declined", "declined"]
+    assert await house.code("confirm", neighbour) == (200, "confirmed")
+    assert await house.code("confirm", elsewhere) == (200, "confirmed")
+
+
+async def test_rivals_may_be_kept(house: Restaurant) -> None:
+    table_id = await house.table()
+    winner, rival = [await house.asked(table_id, at(19), at(21)) for _ in range(2)]
+    assert await house.code("confirm", winner, rivals="keep") == (200, "confirmed")
+    assert await house.code("confirm", rival) == (409, "table_taken")
+    assert await house.code("decline", rival) == (200, "declined")
+
+
+async def test_a_repeat_tells_nobody_twice(house: Restaurant) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    first = await house.do("confirm", booking_id)
+    told = await house.events(), await house.mails()
+    assert await house.do("confirm", booking_id) == first
+    assert (await house.events(), await house.mails()) == told
+
+
+async def test_a_placed_booking_is_confirmed_at_once(house: Restaurant) -> None:
+    table_id = await house.table()
+    body = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": "+44 20 7946 0000"}
+    status, booking = await house.as_staff("POST", "/bookings/place", json=body)
+    assert (status, booking["status"]) == (201, "confirmed")
+    status, taken = await house.as_staff("POST", "/bookings/place", json=body)
+    assert (status, taken["code"], taken["taken_by"]) == (409, "table_taken", booking["booking_id"])
+
+
+async def test_an_open_ended_booking_takes_the_table_for_good(house: Restaurant) -> None:
+    table_id = await house.table()
+    later = await house.in_state(table_id, "confirmed", at(19, days=30), at(21, days=30))
+    body = {"table_id": table_id, "starts_at": at(19).isoformat(), "ends_at": None}
+    status, taken = await house.as_staff("POST", "/bookings/place", json=body)
+    assert (status, taken["code"], taken["taken_by"]) == (409, "table_taken", later)
+    await house.do("cancel", later)
+    status, booking = await house.as_staff("POST", "/bookings/place", json=body)
+    assert (status, booking["ends_at"]) == (201, None)
+    pending = await house.asked(table_id, at(12, days=60), at(14, days=60))
+    assert await house.code("confirm", pending) == (409, "table_taken")
+
+
+async def test_a_move_keeps_the_price_and_one_that_changes_nothing_tells_nobody(
+    house: Restaurant,
+) -> None:
+    table_id, other = await house.table(price=500), await house.table(price=900)
+    booking_id = await house.in_state(table_id, "confirmed", at(19), at(21))
+    told = await house.events()
+    status, same = await house.do("move", booking_id, table_id=table_id)
+    assert (status, same["version"]) == (200, 2)
+    assert await house.events() == told
+    status, moved = await house.do("move", booking_id, table_id=other, starts_at=at(20).isoformat())
+    assert (status, moved["table_id"], moved["price_at_booking"]) == (200, other, 500)
+    assert moved["ends_at"] == at(22).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert await house.events() == [*told, "moved"]
+    payload = await house.sql.fetchval(
+        "SELECT payload #>> '{data,previous,table_id}' FROM outbox"
+        " WHERE payload ->> 'type' = 'booking.moved'"
+    )
+    assert int(payload) == table_id
+
+
+async def test_who_sits_past_the_end_keeps_the_table(house: Restaurant, sql: Any) -> None:
+    table_id = await house.table()
+    seated = await house.in_state(table_id, "seated", at(1, days=1), at(2, days=1))
+    await sql.execute(
+        "UPDATE bookings SET starts_at = clock_timestamp() - interval '3 h',"
+        " ends_at = clock_timestamp() - interval '1 h' WHERE booking_id = $1",
+        seated,
+    )
+    now = {"table_id": table_id, "starts_at": "2020-01-01T00:00:00Z", "override": True}
+    now["ends_at"] = at(0, days=1).isoformat()
+    status, taken = await house.as_staff("POST", "/bookings/place", json=now)
+    assert (status, taken["code"]) == (409, "table_taken")
+    following = await house.in_state(table_id, "confirmed", at(3, days=1), at(4, days=1))
+    assert await house.code("seat", following) == (409, "table_taken")
+    assert await house.code("finish", seated) == (200, "finished")
+    assert await house.code("seat", following) == (200, "seated")
+
+
+async def test_a_booking_nobody_answered_lapses_with_its_time(house: Restaurant, sql: Any) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    await sql.execute(
+        "UPDATE bookings SET starts_at = clock_timestamp() - interval '2 h',"
+        " ends_at = clock_timestamp() - interval '1 h'"
+    )
+    _, booking = await house.as_staff("GET", f"/bookings/{booking_id}")
+    assert (booking["status"], booking["reason"]) == ("declined", "lapsed")
+    assert await house.code("confirm", booking_id) == (409, "booking_closed")
+    _, page = await house.as_staff("GET", "/bookings", params={"status": "declined"})
+    assert [each["booking_id"] for each in page["bookings"]] == [booking_id]
+    swept = await sql.fetchrow("SELECT * FROM lapse_bookings('main')")
+    assert tuple(swept) == ("ok", 1)
+    assert (await house.events())[-1] == "declined"
+    assert await sql.fetchval("SELECT lapsed_count FROM lapse_bookings('main')") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"starts_at": "2030-01-01T19:00:00"}, "starts_at"),
+        ({"starts_at": "tomorrow"}, "starts_at"),
+        ({"ends_at": None}, "ends_at"),
+        ({"guests": 0}, "guests"),
+        ({"guests": 1.5}, "guests"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "a@b.c\r\nBcc: x@y.z"}, "email"),
+        ({"name": "Ann\r\nBcc: x@y.z"}, "name"),
+        ({"phone": "call me"}, "phone"),
+        ({"language": "english"}, "language"),
+        ({"status": "confirmed"}, "status"),
+    ],
+)
+async def test_nonsense_is_refused_by_name(
+    house: Restaurant, change: dict[str, Any], field: str
+) -> None:
+    table_id = await house.table()
+    content = {"table_id": table_id, "starts_at": at(19).isoformat(), "email": "a@b.org"}
+    status, answer = await house.send("POST", "/bookings", json=content | change)
+    assert (status, answer["code"]) == (422, "invalid_body")
+    assert [error["field"] for error in answer["errors"]] == [field]
+    assert await house.sql.fetchval("SELECT count(*) FROM guests") == 0
+
+
+async def test_an_end_before_the_start_is_refused(house: Restaurant) -> None:
+    table_id = await house.table()
+    status, answer = await house.ask(table_id, at(19), at(19))
+    assert (status, answer["code"]) == (422, "invalid_request")
+
+
+async def test_a_contact_is_needed_and_a_phone_will_do(house: Restaurant) -> None:
+    table_id = await house.table()
+    content = {"table_id": table_id, "starts_at": at(19).isoformat()}
+    status, answer = await house.send("POST", "/bookings", json=content)
+    assert (status, answer["code"]) == (422, "contact_required")
+    assert (await house.ask(table_id, at(19), phone="020 7946 0000"))[0] == 201
+
+
+async def test_one_guest_may_have_so_many_waiting(house: Restaurant) -> None:
+    table_id = await house.table()
+    contact: dict[str, Any] = {"email": "Ann@example.org"}
+    for _ in range(5):
+        assert (await house.ask(table_id, at(19), **contact))[0] == 201
+    status, answer = await house.ask(table_id, at(12), email="ann@example.org")
+    assert (status, answer["code"]) == (429, "too_many_bookings")
+    assert (await house.ask(table_id, at(12), email="bob@example.org"))[0] == 201
+    await house.sql.execute("UPDATE bookings SET status = 'confirmed' WHERE booking_id = 1")
+    assert (await house.ask(table_id, at(12), **contact))[0] == 201
+
+
+async def test_closed_and_unknown_tables_cannot_be_asked_for(house: Restaurant) -> None:
+    table_id = await house.table()
+    pending = await house.asked(table_id, at(19), at(21))
+    status, table = await house.as_staff("PATCH", f"/tables/{table_id}", json={"is_open": False})
+    assert (status, table["is_open"]) == (200, False)
+    assert (await house.ask(table_id, at(12)))[1]["code"] == "table_closed"
+    assert await house.code("confirm", pending) == (409, "table_closed")
+    assert await house.code("confirm", pending, override=True) == (200, "confirmed")
+    assert (await house.ask(4711, at(12)))[0] == 404
+
+
+async def test_customers_see_and_cancel_their_own(house: Restaurant, api: Api, sql: Any) -> None:
+    ann, bob = [await create_user(sql, login) for login in ("ann", "bob")]
+    headers = {user: bearer(await token_of(sql, api, user)) for user in (ann, bob)}
+    table_id = await house.table()
+    content = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": "12345"}
+    status, booking = await house.send("POST", "/bookings", json=content, headers=headers[ann])
+    assert status == 201
+    path = f"/bookings/{booking['booking_id']}"
+    status, mine = await house.send("GET", path, headers=headers[ann])
+    assert (status, mine["phone"], mine["user_id"]) == (200, "12345", ann)
+    assert (await house.send("GET", path, headers=headers[bob]))[0] == 404
+    assert (await house.send("POST", path + "/cancel", headers=headers[bob]))[0] == 404
+    assert (await house.send("POST", path + "/confirm", headers=headers[ann]))[0] == 403
+    _, page = await house.send("GET", "/bookings", headers=headers[bob])
+    assert page["bookings"] == []
+    status, cancelled = await house.send("POST", path + "/cancel", headers=headers[ann])
+    assert (status, cancelled["status"]) == (200, "cancelled")
+    assert (await house.mails())[-2:] == ["guest:cancelled", "staff:cancelled"]
+
+
+async def test_the_staff_system_confirms_by_its_key_and_development_asks_for_one(
+    house: Restaurant, sql: Any
+) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    path = f"/bookings/{booking_id}/confirm"
+    assert (await house.send("POST", path))[0] == 401
+    status, _ = await house.send("POST", path, headers=bearer(await create_key(sql)))
+    assert status == 200
+
+
+async def test_lists_are_paged_and_filtered_by_time(house: Restaurant) -> None:
+    table_id = await house.table()
+    ids = [await house.asked(table_id, at(10 + n), at(11 + n)) for n in range(4)]
+    _, page = await house.as_staff("GET", "/bookings", params={"limit": 3})
+    assert [each["booking_id"] for each in page["bookings"]] == ids[:3]
+    _, rest = await house.as_staff("GET", "/bookings", params={"after": page["next"]})
+    assert [each["booking_id"] for each in rest["bookings"]] == ids[3:]
+    span = {"from": at(11).isoformat(), "to": (at(12) + timedelta(minutes=1)).isoformat()}
+    _, some = await house.as_staff("GET", "/bookings", params=span)
+    assert [each["booking_id"] for each in some["bookings"]] == ids[1:3]
+
+
+async def test_a_guest_can_be_forgotten(house: Restaurant, sql: Any) -> None:
+    table_id = await house.table()
+    contact = {"name": "Ann", "email": "ann@example.org", "phone": "555 123"}
+    booking_id = await house.asked(table_id, at(19), at(21), **contact)
+    status, answer = await house.as_staff(
+        "POST", "/guests/forget", json={"contact": "ANN@example.org"}
+    )
+    assert (status, answer) == (200, {"forgotten": 1})
+    _, booking = await house.as_staff("GET", f"/bookings/{booking_id}")
+    assert (booking["name"], booking["email"], booking["phone"]) == (None, None, None)
+    dump = await sql.fetch(
+        "SELECT row_to_json(o)::text FROM outbox AS o UNION ALL"
+        " SELECT row_to_json(a)::text FROM audit_log AS a UNION ALL"
+        " SELECT row_to_json(k)::text FROM idempotency_keys AS k UNION ALL"
+        " SELECT row_to_json(g)::text FROM guests AS g"
+    )
+    assert not [row for row in dump if "example.org" in row[0] or "555 123" in row[0]]
+    again = await house.as_staff("POST", "/guests/forget", json={"contact": "ann@example.org"})
+    assert (again[0], again[1]["code"]) == (404, "unknown_guest")
+
+
+async def test_old_guests_are_erased(house: Restaurant, sql: Any) -> None:
+    table_id = await house.table()
+    booking_id = await house.asked(table_id, at(19), at(21))
+    erase = "SELECT erased_count FROM anonymise_guests('main', interval '30 days', 100)"
+    assert await sql.fetchval(erase) == 0
+    await sql.execute(
+        "UPDATE bookings SET starts_at = starts_at - interval '40 days',"
+        " ends_at = ends_at - interval '40 days' WHERE booking_id = $1",
+        booking_id,
+    )
+    assert await sql.fetchval(erase) == 1
+    assert await sql.fetchval("SELECT email FROM guests") is None
+
+
+async def test_a_dba_cannot_overlap_delete_or_rewrite(house: Restaurant, sql: Any) -> None:
+    table_id = await house.table()
+    await house.in_state(table_id, "confirmed", at(19), at(21))
+    overlap = (
+        "INSERT INTO bookings (store_id, table_id, guest_id, status, starts_at, ends_at, guests,"
+        " price_at_booking, made_by) SELECT store_id, table_id, guest_id, 'confirmed',"
+        " starts_at + interval '1 h', ends_at, guests, 0, 'dba' FROM bookings"
+    )
+    done = await house.in_state(table_id, "cancelled", at(12), at(13))
+    for statement, error in (
+        (overlap, "one_booking_at_a_time"),
+        ("DELETE FROM bookings", "refused"),
+        ("TRUNCATE bookings CASCADE", "refused"),
+        (f"UPDATE bookings SET status = 'pending' WHERE booking_id = {done}", "has ended"),
+        ("UPDATE bookings SET ends_at = 'infinity'", "end_comes_after_start"),
+    ):
+        with pytest.raises(Exception, match=error):
+            await sql.execute(statement)
