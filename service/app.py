@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from sqlalchemy import text
 
 from service import domains
 from service.database.pool import Database, one_patience
-from service.logs import REQUEST_ID, Event
+from service.logs import REQUEST_ID, RequestLine, log_request
 from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
@@ -78,16 +79,21 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     is_quiet = response.status == 200 and request.path.startswith(HEALTH)
     level = logging.ERROR if response.status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
     if logger.isEnabledFor(level):
-        fields = {
-            "request_id": request_id,
-            "method": request.method,
-            "path": request.rel_url.raw_path,
-            "status": response.status,
-            "code": response.get(CODE, ""),
-            "ms": round((time.perf_counter() - started) * 1000, 2),
-            "remote": request.remote,
-        }
-        logger.handle(Event(logger.name, level, "request", fields))
+        log_request(
+            RequestLine(
+                time=datetime.now(UTC),
+                level=logging.getLevelName(level).lower(),
+                logger=logger.name,
+                message="request",
+                request_id=request_id,
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=response.status,
+                code=response.get(CODE, ""),
+                ms=round((time.perf_counter() - started) * 1000, 2),
+                remote=request.remote,
+            )
+        )
     return response
 
 
