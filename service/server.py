@@ -76,7 +76,7 @@ async def running_app(
     settings: Settings, dsn: str, listener: socket.socket
 ) -> AsyncIterator[web.Application]:
     """Serve the application on a socket; at the end unready first, then finish what is begun."""
-    app = create_app(settings, Database(dsn))
+    app = create_app(settings, Database(dsn, listen_dsn=settings.listen_url))
     runner = Runner(app)
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=BACKLOG)

@@ -1,14 +1,20 @@
-"""Settings: every HOLDFAST_* environment variable, typed, in one place."""
+"""Settings: every HOLDFAST_* environment variable, typed, in one place.
+
+They come from the environment and, where that says nothing, from the file .env of the working
+folder, as in docker-compose. HOLDFAST_…_FILE names a file that holds a setting, such as a secret.
+"""
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
+from dotenv import dotenv_values
 
 PREFIX = "HOLDFAST_"
 SHORTEST_KEY = 24
@@ -19,8 +25,22 @@ SECRET_BYTES = 32
 
 Network = IPv4Network | IPv6Network
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Origins = Annotated[str, msgspec.Meta(pattern=r"^\s*(https?://[^\s/]+(\s+|\Z))*\Z")]
-StoreId = Annotated[str, msgspec.Meta(pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z")]
+Origins = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\s*(https?://[^\s/]+(\s+|\Z))*\Z",
+        description="sites such as https://shop.example, with spaces between",
+    ),
+]
+StoreId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^\s:\x00-\x1f\x7f]{1,64}\Z",
+        description="1 to 64 visible characters without a colon",
+    ),
+]
+Secret = Annotated[str, msgspec.Meta(extra={"is_secret": True})]
+"""A value that no message repeats."""
 
 
 class SettingsError(Exception):
@@ -37,10 +57,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """API processes that share the port."""
     data_dir: Path = Path(".holdfast")
     """Where the embedded PostgreSQL keeps its data."""
-    database_url: str = ""
-    """postgresql://… of a server of one's own; empty: the embedded one."""
-    migration_url: str = ""
+    database_url: Secret = ""
+    """postgresql://… of a server of one's own; empty: the embedded one. It ends in
+    ?pooler=transaction where it leads through PgBouncer in transaction mode."""
+    migration_url: Secret = ""
     """The owner's login, where that is not database_url's."""
+    listen_url: Secret = ""
+    """Where database_url leads through a pooler: past it, for the feed to listen."""
     store: StoreId = "main"
     """The store that routes without a store_id mean."""
     stores: str = ""
@@ -51,7 +74,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Sites whose pages may open the feed, `https://shop.example`, separated by spaces."""
     worker: Literal["inside", "none"] = "inside"
     """Whether `serve` runs the worker, too; none: `python -m service worker` runs elsewhere."""
-    report_time: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d\Z")] = "21:00"
+    report_time: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^([01]\d|2[0-3]):[0-5]\d\Z", description="hours and minutes, such as 21:00"
+        ),
+    ] = "21:00"
     """When the daily report is sent, hours and minutes in time_zone."""
     time_zone: str = "UTC"
     """IANA name of the zone that report_time and the dates of reports are in."""
@@ -63,26 +91,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bookings of one guest, by e-mail or phone, that may wait for an answer at once."""
     guest_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 365
     """Days after a booking ended until its guest's name and contacts are erased."""
-    telegram_bot_token: Annotated[str, msgspec.Meta(pattern=r"^(\d+:[!-~]+)?\Z")] = ""
+    telegram_bot_token: Annotated[
+        Secret, msgspec.Meta(pattern=r"^(\d+:[!-~]+)?\Z", description="a bot's token, 4711:…")
+    ] = ""
     """Of the bot that sends reports; empty: none are sent."""
-    telegram_chat_id: Annotated[str, msgspec.Meta(pattern=r"^(-?\d+|@\w+)?\Z")] = ""
+    telegram_chat_id: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^(-?\d+|@\w+)?\Z", description="a chat's number or @name"),
+    ] = ""
     """The one chat that reports go to: a number, or a public channel's @name."""
-    telegram_api_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z")] = (
-        "https://api.telegram.org"
-    )
+    telegram_api_url: Annotated[
+        str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z", description="a URL of http or https")
+    ] = "https://api.telegram.org"
     environment: Literal["development", "production"] = "development"
-    jwt_secret: str = ""
+    jwt_secret: Secret = ""
     """Secrets of tokens, at least 32 bytes each, with spaces between: the first signs, all are
     taken. Empty: a new one at each start."""
     token_seconds: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
     """How long a user's token is good."""
-    public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[!-~]*[!-.0-~])?\Z")] = ""
+    public_url: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(https?://[!-~]*[!-.0-~])?\Z",
+            description="a URL of http or https that does not end in a slash",
+        ),
+    ] = ""
     """What links start with; empty: http and the address where the service listens."""
     trusted_proxies: str = ""
     """Addresses and networks, with spaces between, whose X-Forwarded-For is believed."""
-    payment_key: str = ""
+    payment_key: Secret = ""
     """The key of the SHA-1 signature of payments; empty: none so signed are taken."""
-    webhook_secrets: str = ""
+    webhook_secrets: Secret = ""
     """whsec_… of Standard Webhooks, separated by spaces: the new and the old during rotation."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -124,66 +163,179 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return keys
 
 
-def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Build Settings from `environ`; raise SettingsError naming the wrong variable.
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Build Settings from `environ`, by default that of `environment`.
 
-    A variable that is set but empty counts as unset, as in a compose file's `${NAME:-}`.
+    Raises SettingsError naming the wrong variable. One that is set but empty counts as not set,
+    as in a compose file's `${NAME:-}`.
     """
-    names = {field.name: PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
-    given = {field: environ[name] for field, name in names.items() if environ.get(name)}
+    environ = environment() if environ is None else environ
+    given = {}
+    for field in msgspec.structs.fields(Settings):
+        if value := _given(environ, NAMES[field.name]):
+            given[field.name] = _choice(field, value) if _choices(field) else value
     try:
         settings = msgspec.convert(given, Settings, strict=False, dec_hook=_convert_path)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$.")
-        name = names.get(path.rstrip("`"), PREFIX + "*")
-        raise SettingsError(f"{name}={environ.get(name, '')!r}: {problem}") from None
-    for store_id in settings.stores.split():
+        name = path.rstrip("`")
+        raise _wrong(name, given, _EXPECTED.get(name, problem)) from None
+    for name, check in CHECKS.items():
         try:
-            msgspec.convert(store_id, StoreId)
-        except msgspec.ValidationError as error:
-            raise SettingsError(f"{PREFIX}STORES={settings.stores!r}: {error}") from None
-    for url in (settings.database_url, settings.migration_url):
-        if url and not url.startswith(("postgresql://", "postgres://")):
-            raise SettingsError(f"a database URL must start with postgresql://, not {url[:12]!r}")
-    try:
-        ZoneInfo(settings.time_zone)
-    except (KeyError, ValueError, OSError):
-        raise SettingsError(
-            f"{PREFIX}TIME_ZONE={settings.time_zone!r}: no time zone of that name, such as UTC"
-        ) from None
-    if settings.telegram_bot_token and not settings.telegram_chat_id:
-        raise SettingsError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs {PREFIX}TELEGRAM_CHAT_ID, too")
-    try:
-        _ = settings.webhook_keys
-    except ValueError as error:  # without the value: it is a secret
-        raise SettingsError(f"{PREFIX}WEBHOOK_SECRETS: {error}") from None
-    if settings.environment == "production" and not settings.jwt_secrets:
-        raise SettingsError(
-            f"{PREFIX}ENVIRONMENT=production needs {PREFIX}JWT_SECRET of at least 32 bytes"
-        )
-    if any(len(secret.encode()) < SECRET_BYTES for secret in settings.jwt_secrets):
-        raise SettingsError(f"each secret of {PREFIX}JWT_SECRET has to be of at least 32 bytes")
-    try:
-        _ = settings.proxies
-    except ValueError as error:
-        raise SettingsError(f"{PREFIX}TRUSTED_PROXIES: {error}") from None
+            check(settings)
+        except (ValueError, KeyError, OSError) as error:
+            raise _wrong(name, given, str(error)) from None
     return settings
 
 
-def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names that look like settings and are none: most likely a slip of the pen."""
-    known = {PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
-    return sorted(
-        name for name in environ if name.startswith(PREFIX) and name not in known | _FOR_OTHERS
-    )
+def environment() -> dict[str, str]:
+    """The environment, and what .env says of names that are not in it.
 
+    HOLDFAST_ENV_FILE names another file.
+    """
+    file = os.environ.get(ENV_FILE) or ".env"
+    found = {name: value for name, value in dotenv_values(file).items() if value}
+    for name in NAMES.values():  # a name and its …_FILE are the same setting
+        if os.environ.get(name) or os.environ.get(name + FROM_FILE):
+            found = {key: found[key] for key in found if key not in (name, name + FROM_FILE)}
+    return found | {name: value for name, value in os.environ.items() if value}
+
+
+def unknown_settings(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Names that look like settings and are none: most likely a slip of the pen."""
+    environ = environment() if environ is None else environ
+    known = {*NAMES.values(), *(name + FROM_FILE for name in NAMES.values()), *_FOR_OTHERS}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of a field of Settings is shown to nobody."""
+    return name in _SECRETS
+
+
+FROM_FILE = "_FILE"
+ENV_FILE = PREFIX + "ENV_FILE"
+NAMES = {field.name: PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
+"""The variable of each field."""
 
 _FOR_OTHERS = {
+    ENV_FILE,
     PREFIX + "LISTEN_FD",
     PREFIX + "TEST_DATABASE_URL",
     PREFIX + "TEST_BIN_DIR",
     PREFIX + "DB_PASSWORD",
 }
+
+
+def _metas(kind: Any) -> Iterator[msgspec.Meta]:
+    """What a type is annotated with, however deep."""
+    if get_origin(kind) is Annotated:
+        inner, *metas = get_args(kind)
+        yield from (meta for meta in metas if isinstance(meta, msgspec.Meta))
+        yield from _metas(inner)
+
+
+_SECRETS = {
+    field.name
+    for field in msgspec.structs.fields(Settings)
+    if any((meta.extra or {}).get("is_secret") for meta in _metas(field.type))
+}
+_EXPECTED = {
+    field.name: "has to be " + (meta.description or f"a number from {meta.ge} to {meta.le}")
+    for field in msgspec.structs.fields(Settings)
+    for meta in _metas(field.type)
+    if meta.description or meta.le is not None
+}
+
+
+def _given(environ: Mapping[str, str], name: str) -> str:
+    """The value of a variable, or of the file that its …_FILE names; empty: not set."""
+    file = environ.get(name + FROM_FILE)
+    if not file:
+        return environ.get(name, "")
+    if environ.get(name):
+        raise SettingsError(f"{name} and {name}{FROM_FILE} are both set: one is enough")
+    try:
+        return Path(file).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "no text in UTF-8"
+        raise SettingsError(f"{name}{FROM_FILE}={file!r}: {said}") from None
+
+
+def _choices(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
+    return get_args(field.type) if get_origin(field.type) is Literal else ()
+
+
+def _choice(field: msgspec.structs.FieldInfo, value: str) -> str:
+    """One of a field's choices, in whichever letter case it was written."""
+    if value.strip().lower() in _choices(field):
+        return value.strip().lower()
+    allowed = " or ".join(_choices(field))
+    raise SettingsError(f"{NAMES[field.name]}={value!r}: has to be {allowed}")
+
+
+def _wrong(name: str, given: Mapping[str, str], problem: str) -> SettingsError:
+    """Which variable is wrong and why; its value, where that is no secret."""
+    shown = "" if name in _SECRETS or name not in given else f"={given[name]!r}"
+    return SettingsError(f"{NAMES.get(name, PREFIX + '*')}{shown}: {problem}")
+
+
+def _check_url(written: str) -> None:
+    if written and urlsplit(written).scheme not in ("postgresql", "postgres"):
+        raise ValueError("a database URL starts with postgresql://")
+
+
+def _check_pooler(settings: Settings) -> None:
+    _check_url(settings.listen_url)
+    if "pooler=transaction" in settings.database_url and not settings.listen_url:
+        raise ValueError("past the pooler there has to be a URL for the feed to listen")
+
+
+def _check_owner(settings: Settings) -> None:
+    _check_url(settings.migration_url)
+    if "pooler=transaction" in settings.owner_url:
+        raise ValueError("migrations need a URL of their own, past the pooler")
+
+
+def _check_stores(settings: Settings) -> None:
+    for store_id in settings.stores.split():
+        try:
+            msgspec.convert(store_id, StoreId)
+        except msgspec.ValidationError:
+            raise ValueError("a store's id has 1 to 64 visible characters, no colon") from None
+
+
+def _check_zone(settings: Settings) -> None:
+    try:
+        ZoneInfo(settings.time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("there is no time zone of that name, such as Europe/Berlin") from None
+
+
+def _check_secret(settings: Settings) -> None:
+    if settings.environment == "production" and not settings.jwt_secrets:
+        raise ValueError(f"{PREFIX}ENVIRONMENT=production needs one of at least 32 bytes")
+    if any(len(secret.encode()) < SECRET_BYTES for secret in settings.jwt_secrets):
+        raise ValueError("each secret has to be of at least 32 bytes")
+
+
+def _check_chat(settings: Settings) -> None:
+    if settings.telegram_bot_token and not settings.telegram_chat_id:
+        raise ValueError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs it, too")
+
+
+CHECKS: dict[str, Callable[[Settings], object]] = {
+    "stores": _check_stores,
+    "database_url": lambda settings: _check_url(settings.database_url),
+    "migration_url": _check_owner,
+    "listen_url": _check_pooler,
+    "time_zone": _check_zone,
+    "telegram_chat_id": _check_chat,
+    "webhook_secrets": lambda settings: settings.webhook_keys,
+    "jwt_secret": _check_secret,
+    "trusted_proxies": lambda settings: settings.proxies,
+}
+"""What a type cannot say of a field: raises ValueError with what is wrong."""
 
 
 def _convert_path(kind: type, value: object) -> object:

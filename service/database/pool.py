@@ -87,9 +87,12 @@ class Database:
         *,
         role: str = "holdfast_service",
         connections: int = CONNECTIONS,
+        listen_dsn: str = "",
         **settings: str,
     ) -> None:
         self.dsn = dsn
+        self.listen_dsn = listen_dsn or dsn
+        """Where LISTEN works, also if `dsn` leads through a pooler."""
         self.size = connections
         """How many connections are left for whoever has claimed none."""
         self.shares: list[Database] = []
@@ -105,6 +108,7 @@ class Database:
         assert self.size - connections >= LEAST_LEFT, f"{self.size} connections are left"
         self.size -= connections
         share = Database(self.dsn, role=self._role, connections=connections, **settings)
+        share.listen_dsn = self.listen_dsn
         share._trusted = self._trusted
         self.shares.append(share)
         return share

@@ -401,7 +401,7 @@ class Hub:
         while self._stores:
             began = time.monotonic()
             try:
-                dsn = self._database.dsn
+                dsn = self._database.listen_dsn
                 async with connected(
                     dsn, "holdfast_service", seconds=self._heartbeat
                 ) as connection:

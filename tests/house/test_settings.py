@@ -1,10 +1,19 @@
 """Settings: typed, and wrong ones named."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from service.settings import ROOT, Settings, SettingsError, read_settings, unknown_settings
+from service.settings import (
+    ROOT,
+    Settings,
+    SettingsError,
+    is_secret,
+    read_settings,
+    unknown_settings,
+)
 
 
 def test_nothing_set_is_the_default() -> None:
@@ -47,7 +56,6 @@ def test_values_are_typed() -> None:
         ("HOLDFAST_REPORT_TIME", "9:00"),
         ("HOLDFAST_TIME_ZONE", "Mars/Olympus"),
         ("HOLDFAST_TIME_ZONE", "../UTC"),
-        ("HOLDFAST_TELEGRAM_BOT_TOKEN", "token"),
         ("HOLDFAST_TELEGRAM_CHAT_ID", "somebody"),
         ("HOLDFAST_TELEGRAM_API_URL", "api.telegram.org"),
         ("HOLDFAST_TOKEN_SECONDS", "0"),
@@ -60,9 +68,119 @@ def test_a_wrong_value_is_named(name: str, value: str) -> None:
         read_settings({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HOLDFAST_PORT", "http", "has to be a number from 0 to 65535"),
+        ("HOLDFAST_SHUTDOWN_DELAY", "soon", "has to be a number from 0 to 12"),
+        ("HOLDFAST_ENVIRONMENT", "prod", "has to be development or production"),
+        ("HOLDFAST_LOG_LEVEL", "loud", "has to be debug or info or warning or error"),
+        ("HOLDFAST_REPORT_TIME", "9:00", "has to be hours and minutes, such as 21:00"),
+        ("HOLDFAST_STORES", "a b:c", "a store's id has 1 to 64 visible characters, no colon"),
+    ],
+)
+def test_it_is_said_what_a_value_has_to_be(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}='{value}': {said}$"):
+        read_settings({name: value})
+
+
+def test_choices_may_be_written_in_any_letter_case() -> None:
+    settings = read_settings(
+        {
+            "HOLDFAST_ENVIRONMENT": "Production",
+            "HOLDFAST_JWT_SECRET": "X" * 32,
+            "HOLDFAST_LOG_LEVEL": "WARNING",
+            "HOLDFAST_LOG_FORMAT": "Json",
+            "HOLDFAST_WORKER": " NONE ",
+        }
+    )
+    assert (settings.environment, settings.jwt_secret) == ("production", "X" * 32)
+    assert (settings.log_level, settings.log_format) == ("warning", "json")
+    assert settings.worker == "none"
+
+
+@pytest.mark.parametrize("name", sorted(filter(is_secret, Settings.__struct_fields__)))
+def test_no_secret_is_repeated(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^HOLDFAST_{name.upper()}") as wrong:
+        read_settings(
+            {
+                f"HOLDFAST_{name.upper()}": "whsec_hush",
+                f"HOLDFAST_{name.upper()}_FILE": "/nowhere",
+            }
+        )
+    assert "hush" not in str(wrong.value)
+    if name not in NEVER_WRONG:
+        with pytest.raises(SettingsError) as wrong:
+            read_settings({f"HOLDFAST_{name.upper()}": "whsec_hush"})
+        assert "hush" not in str(wrong.value)
+        assert f"HOLDFAST_{name.upper()}" in str(wrong.value)
+
+
+NEVER_WRONG = {"payment_key"}
+
+
+def test_all_that_sounds_like_a_secret_is_one() -> None:
+    sounds = re.compile("secret|password|token$|_key$|_url$")
+    open_to_all = {"public_url", "telegram_api_url"}
+    named = {name for name in Settings.__struct_fields__ if sounds.search(name)}
+    assert set(filter(is_secret, Settings.__struct_fields__)) == named - open_to_all
+
+
+def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("x" * 32 + "\n")
+    settings = read_settings({"HOLDFAST_JWT_SECRET_FILE": str(file)})
+    assert settings.jwt_secret == "x" * 32
+    assert unknown_settings({"HOLDFAST_JWT_SECRET_FILE": "", "HOLDFAST_NO_FILE": ""}) == [
+        "HOLDFAST_NO_FILE"
+    ]
+    with pytest.raises(SettingsError, match=r"HOLDFAST_JWT_SECRET and .*_FILE are both set"):
+        read_settings({"HOLDFAST_JWT_SECRET_FILE": str(file), "HOLDFAST_JWT_SECRET": "y" * 32})
+    with pytest.raises(SettingsError, match=r"^HOLDFAST_PORT_FILE='/nowhere': No such file"):
+        read_settings({"HOLDFAST_PORT_FILE": "/nowhere"})
+    file.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="no text in UTF-8"):
+        read_settings({"HOLDFAST_PORT_FILE": str(file)})
+
+
+def test_what_the_environment_does_not_say_comes_from_the_file_env(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / ".env").write_text(
+        "# as docker-compose reads it\nHOLDFAST_STORES=north south\nHOLDFAST_PORT='9000' # no\n"
+        f"HOLDFAST_STORE=\nHOLDFAST_PROT=1\nHOLDFAST_JWT_SECRET_FILE={tmp_path / 'secret'}\n"
+    )
+    settings = read_settings()
+    assert (settings.stores, settings.port, settings.store) == ("north south", 9000, "main")
+    assert settings.jwt_secret == "s" * 32
+    assert unknown_settings() == ["HOLDFAST_PROT"]
+    monkeypatch.setenv("HOLDFAST_PORT", "9001")
+    monkeypatch.setenv("HOLDFAST_JWT_SECRET", "e" * 32)
+    assert (read_settings().port, read_settings().jwt_secret) == (9001, "e" * 32)
+    monkeypatch.setenv("HOLDFAST_ENV_FILE", os.devnull)
+    assert (read_settings().stores, read_settings().port) == ("", 9001)
+
+
 def test_a_database_url_must_be_one() -> None:
-    with pytest.raises(SettingsError, match="postgresql://"):
-        read_settings({"HOLDFAST_DATABASE_URL": "mysql://h/d"})
+    for name in ("DATABASE_URL", "MIGRATION_URL", "LISTEN_URL"):
+        with pytest.raises(SettingsError, match=f"^HOLDFAST_{name}: .*postgresql://") as wrong:
+            read_settings({f"HOLDFAST_{name}": "mysql://me:hush@h/d"})
+        assert "hush" not in str(wrong.value)
+
+
+def test_a_pooler_needs_ways_past_it() -> None:
+    pooled = {"HOLDFAST_DATABASE_URL": "postgresql://me@h/d?pooler=transaction"}
+    owner = {"HOLDFAST_MIGRATION_URL": "postgresql://owner@h/d"}
+    listen = {"HOLDFAST_LISTEN_URL": "postgresql://me@h/d"}
+    with pytest.raises(SettingsError, match=r"HOLDFAST_MIGRATION_URL: .* past the pooler"):
+        read_settings(pooled | listen)
+    with pytest.raises(SettingsError, match="HOLDFAST_LISTEN_URL: past the pooler"):
+        read_settings(pooled | owner)
+    assert read_settings(pooled | owner | listen).listen_url == "postgresql://me@h/d"
 
 
 def test_production_needs_a_long_secret() -> None:

@@ -1,7 +1,6 @@
 """The rules of the house, read from the catalogs; each is also shown to catch who breaks it."""
 
 import asyncio
-import os
 import re
 import secrets
 import sys
@@ -14,6 +13,7 @@ import pytest
 from service.database import migrate
 from service.database.connections import connected
 from service.settings import ROOT
+from tests.support.processes import environment
 from tests.support.servers import with_database
 
 ROLES = ("holdfast_service", "holdfast_worker", "holdfast_reader")
@@ -446,7 +446,7 @@ async def test_psql_connects_as_a_reader_that_cannot_write(clone: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "psql", "--url"),
         cwd=ROOT,
-        env=os.environ | {"HOLDFAST_DATABASE_URL": clone, "HOLDFAST_MIGRATION_URL": ""},
+        env=environment(database_url=clone),
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()

@@ -226,7 +226,7 @@ async def start() -> AsyncIterator[Start]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *command),
             cwd=ROOT,
-            env=others | settings,
+            env=others | {"HOLDFAST_ENV_FILE": os.devnull} | settings,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -14,6 +14,7 @@ SECONDS_TO_START = 30.0
 def environment(**settings: object) -> dict[str, str]:
     """What a process of ours sees: settings as environment variables, none of the tests' own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    clean["HOLDFAST_ENV_FILE"] = os.devnull
     return clean | {f"HOLDFAST_{name.upper()}": str(value) for name, value in settings.items()}
 
 
