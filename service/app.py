@@ -137,7 +137,7 @@ async def admit(request: web.Request, route: Route) -> None:
     store_id = match.get("store_id", settings.store)
     is_for_all = ANONYMOUS.role in route.audience
     caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
-    if caller.store_id not in (None, store_id):
+    if caller.store_id not in (None, store_id) and not route.any_store:
         raise Refusal("not_found")
     if caller is ANONYMOUS:
         if not (is_for_all or (route.opens and settings.environment == "development")):

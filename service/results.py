@@ -94,6 +94,9 @@ SQL_RESULTS = {
     "lease_lost": Result(409, "Lease is lost.", "Another worker has taken the message since."),
     "not_dead": Result(409, "Message is no dead letter.", "It is waiting, or was delivered."),
     "not_due": Result(409, "Schedule is not due.", "It fires later, by the database's clock."),
+    "too_many_items": Result(
+        422, "Too many items.", "One document holds at most {most}; read pages: limit and after."
+    ),
     "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
     "already_activated": Result(200, "You can sign in."),
     "already_revoked": Result(200, "The key was revoked before."),
@@ -166,6 +169,9 @@ HTTP_RESULTS = {
     "database_busy": Result(
         503, "Database is busy.", "Others held what is needed for too long; nothing was done."
     ),
+    "database_timeout": Result(
+        503, "Database took too long.", "It was stopped before it had an answer; nothing was done."
+    ),
     "database_unavailable": Result(
         503, "Database is unavailable.", "Nothing was done; try again shortly."
     ),
@@ -191,8 +197,9 @@ class Refusal(Exception):
 class _Gaps(dict[str, Any]):
     """A detail names only what the request has; a gap shows as a question mark."""
 
-    def __missing__(self, key: str) -> str:
-        return "?"
+    def __missing__(self, key: str) -> Any:
+        # What is a product everywhere else is an item where stores are read and changed.
+        return self.get("item_id", "?") if key == "product_id" else "?"
 
 
 def is_error(code: str) -> bool:

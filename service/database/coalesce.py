@@ -45,6 +45,8 @@ MAX_ASIDE = 4
 PATIENCE_SECONDS = 5.0
 NOBODYS_FAULT = {"outcome_unknown", "database_unavailable", "overloaded"}
 """Refusals of a call that no single request has brought about."""
+HELD_UP = {"database_busy", "database_timeout"}
+"""Refusals of a call that somebody else's lock, or too much work, has held up."""
 
 
 class Calls(Protocol[Item, Answer]):
@@ -184,7 +186,7 @@ class Coalescer(Generic[Item, Answer]):
         """Refuse who must be, and send the others again: aside, or one by one."""
         code = error.code if isinstance(error, Refusal) else "internal_error"
         oldest = time.monotonic() - PATIENCE_SECONDS
-        is_last_try = lane.is_patient and (code == "database_busy" or len(batch) == 1)
+        is_last_try = lane.is_patient and (code in HELD_UP or len(batch) == 1)
         for waiting in batch:
             if code in NOBODYS_FAULT or is_last_try or waiting.since < oldest:
                 waiting.refuse(error)
@@ -193,7 +195,7 @@ class Coalescer(Generic[Item, Answer]):
         if lane.is_patient or code in NOBODYS_FAULT:
             return
         store_id, keys = batch[0].store_id, {key for each in batch for key in each.keys}
-        if code == "database_busy":
+        if code in HELD_UP:
             with suppress(Exception):  # then all of them may be guilty
                 keys = set(await self._calls.held(store_id, keys)) or keys
         for key in keys:

@@ -1,6 +1,7 @@
 """What an error of PostgreSQL or of the network means to a caller: which refusal it is.
 
-* nothing happened (`database_unavailable`, `database_busy`, `overloaded`): try again later;
+* nothing happened (`database_unavailable`, `database_busy`, `database_timeout`, `overloaded`): try
+  again later;
 * it was rolled back (`conflict`): the pool has tried again a few times by itself;
 * it may have happened (`outcome_unknown`): try again with the same id, which replays.
 """
@@ -17,10 +18,8 @@ ROLLED_BACK = {
     "40P01",  # deadlock_detected
     "23505",  # unique_violation: a twin won the race; the next try finds what it committed
 }
-BUSY = {
-    "55P03",  # lock_not_available: lock_timeout
-    "57014",  # query_canceled: statement_timeout
-}
+LOCK_TIMEOUT = "55P03"  # lock_not_available
+STATEMENT_TIMEOUT = "57014"  # query_canceled
 CANNOT_SERVE = {
     "25006",  # read_only_sql_transaction: this server has become a standby
     "3F000",  # invalid_schema_name: not migrated yet
@@ -46,8 +45,10 @@ def explain(error: Exception) -> Refusal:
     state = getattr(cause, "sqlstate", None)
     if state in ROLLED_BACK or isinstance(cause, asyncpg.InvalidCachedStatementError):
         return Refusal("conflict")
-    if state in BUSY:
+    if state == LOCK_TIMEOUT:
         return Refusal("database_busy")
+    if state == STATEMENT_TIMEOUT:
+        return Refusal("database_timeout")
     if state == "22003":  # numeric_value_out_of_range
         return Refusal("out_of_range")
     if state in CANNOT_SERVE:

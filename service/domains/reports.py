@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.routing import API, OPERATORS, Routes
 
-STORE_ITEMS = "SELECT * FROM store_items($1)"
+STORE_ITEMS = "SELECT * FROM list_stock($1)"
 
 SECONDS = 60.0
 """For one step of reading, in the database and on the way."""

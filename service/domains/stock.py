@@ -1,27 +1,28 @@
 """Stock: what comes in, what goes out, what is there, and what was."""
 
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import text
 
-from service import results
 from service.logs import REQUEST_ID
 from service.web import responses
 from service.web.bodies import OutsideId, Quantity, Timestamp
-from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.context import CALLER, STORE_ID, call, read
 from service.web.routing import API, OPERATORS, Routes
 
-STORE_REPORT = text("SELECT * FROM store_report(:store_id)")
-PAST_REPORT = text("SELECT * FROM past_report(:store_id, :at)")
-CHANGE_STOCK = text(
-    "SELECT * FROM change_stock(:store_id, :operation, CAST(:product_ids AS text[]),"
+READ_STORE = text("SELECT * FROM read_store(:store_id, :at, :after, :limit)")
+MOVE_STOCK = text(
+    "SELECT * FROM move_stock(:store_id, :operation, CAST(:product_ids AS text[]),"
     " CAST(:quantities AS bigint[]), :reference, :actor)"
 )
 CLEAN_STORE = text("SELECT * FROM clean_store(:store_id, :reference, :actor)")
 LIST_MOVEMENTS = text("SELECT * FROM list_movements(:store_id, :after, :limit)")
+
 Operation = Literal["supply", "demand"]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
 class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,85 +47,165 @@ class GroupChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: Annotated[list[Item], msgspec.Meta(min_length=1, max_length=1000)]
 
 
-class ReportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """GET /stores/{id}: now, or as it was."""
+class StoreQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GET /stores/{id}: now, or as it was; all at once, or a page."""
 
     as_of: Timestamp | None = None
+    after: str | None = None
+    limit: Limit | None = None
 
 
 class MovementsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """GET /stores/{id}/movements: what came after a position."""
 
     after: Annotated[int, msgspec.Meta(ge=0, le=9223372036854775807)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    limit: Limit = 100
 
+
+class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much there is of an item: on hand, promised to holds, and left for the next caller."""
+
+    item_id: str
+    quantity: int
+    reserved: int
+    available: int
+
+
+class Levels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Some or all items of a store, by id."""
+
+    store_id: str
+    report: list[Level]
+
+
+class StoreReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a store has; of a page also `next`, the `after` of the one that follows, or null."""
+
+    store: Levels
+    next: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Movement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the ledger."""
+
+    position: int
+    item_id: str
+    delta: int
+    quantity_after: int
+    reason: str
+    reference: str | None
+    """What it was done for: a request, a reservation, a purchase."""
+    actor: str
+    created_at: datetime
+
+
+class Movements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ledger after a position, oldest first; `next` is the `after` to go on from, at once or
+    later."""
+
+    movements: list[Movement]
+    next: int
+
+
+MOVE_CODES = ("ok", "insufficient_stock", "unknown_product", "unknown_store", "invalid_request")
 
 routes = Routes(API)
 
 
-@routes.get("/stores/{store_id}", OPERATORS, scope="stock", query=ReportQuery, opens=True)
-async def read_store(request: web.Request, query: ReportQuery) -> web.Response:
-    """What a store has of each item that is not at zero; `as_of`: what it had at that time."""
-    at = query.as_of
+@routes.get(
+    "/stores/{store_id}",
+    OPERATORS,
+    scope="stock",
+    query=StoreQuery,
+    answer=StoreReport,
+    codes=("ok", "unknown_store", "too_many_items"),
+    opens=True,
+)
+async def read_store(request: web.Request, query: StoreQuery) -> web.Response:
+    """What a store has of each item that is not at zero; `as_of`: what it had at that time.
+
+    All at once up to 100,000 items; page by page, with `limit` and `after`, of any store.
+    """
     store_id = request[STORE_ID]
-    if at is None:
-        row = await request.app[DATABASE].read(STORE_REPORT, store_id=store_id)
-    else:
-        row = await request.app[DATABASE].read(PAST_REPORT, store_id=store_id, at=at)
+    page = {"at": query.as_of, "after": query.after, "limit": query.limit}
+    row = await read(request, READ_STORE, store_id=store_id, **page)
     return responses.respond(row, store_id=store_id)
 
 
-@routes.post("/stores/{store_id}", OPERATORS, scope="stock", body=Change, opens=True)
-async def change_item(request: web.Request, change: Change) -> web.Response:
+@routes.post(
+    "/stores/{store_id}",
+    OPERATORS,
+    scope="stock",
+    body=Change,
+    answer=StoreReport,
+    codes=MOVE_CODES,
+    opens=True,
+)
+async def move_item(request: web.Request, change: Change) -> web.Response:
     """Bring units of an item in (supply) or take them out (demand)."""
-    return await _change(request, change.operation, [Item(change.item_id, change.quantity)])
+    return await _move(request, change.operation, [Item(change.item_id, change.quantity)])
 
 
-@routes.post("/stores/{store_id}/group_op", OPERATORS, scope="stock", body=GroupChange, opens=True)
-async def change_items(request: web.Request, change: GroupChange) -> web.Response:
+@routes.post(
+    "/stores/{store_id}/group_op",
+    OPERATORS,
+    scope="stock",
+    body=GroupChange,
+    answer=StoreReport,
+    codes=MOVE_CODES,
+    opens=True,
+)
+async def move_items(request: web.Request, change: GroupChange) -> web.Response:
     """Bring several items in or take them out: all or none, repeated ones summed."""
-    return await _change(request, change.operation, change.items)
+    return await _move(request, change.operation, change.items)
 
 
-@routes.post("/stores/{store_id}/clean", OPERATORS, scope="stock", opens=True)
+@routes.post(
+    "/stores/{store_id}/clean",
+    OPERATORS,
+    scope="stock",
+    answer=StoreReport,
+    codes=("ok", "unknown_store"),
+    opens=True,
+)
 async def clean_store(request: web.Request) -> web.Response:
     """Write off all that is not reserved; the report is what remains."""
     store_id = request[STORE_ID]
-    row = await request.app[DATABASE].call(CLEAN_STORE, store_id=store_id, **_who(request))
+    row = await call(request, CLEAN_STORE, store_id=store_id, **_context(request))
     return responses.respond(row, store_id=store_id)
 
 
 @routes.get(
-    "/stores/{store_id}/movements", OPERATORS, scope="stock", query=MovementsQuery, opens=True
+    "/stores/{store_id}/movements",
+    OPERATORS,
+    scope="stock",
+    query=MovementsQuery,
+    answer=Movements,
+    codes=("ok", "unknown_store"),
+    opens=True,
 )
 async def list_movements(request: web.Request, query: MovementsQuery) -> web.Response:
     """The ledger after a position, oldest first; `next` is the `after` to go on from."""
-    page = msgspec.structs.asdict(query)
     store_id = request[STORE_ID]
-    row = await request.app[DATABASE].call(LIST_MOVEMENTS, store_id=store_id, **page)
+    page = msgspec.structs.asdict(query)
+    row = await call(request, LIST_MOVEMENTS, store_id=store_id, **page)
     return responses.respond(row, store_id=store_id)
 
 
-async def _change(request: web.Request, operation: Operation, items: list[Item]) -> web.Response:
-    row = await request.app[DATABASE].call(
-        CHANGE_STOCK,
-        store_id=request[STORE_ID],
+async def _move(request: web.Request, operation: Operation, items: list[Item]) -> web.Response:
+    store_id = request[STORE_ID]
+    row = await call(
+        request,
+        MOVE_STOCK,
+        store_id=store_id,
         operation=operation,
         product_ids=[item.item_id for item in items],
         quantities=[item.quantity for item in items],
-        **_who(request),
+        **_context(request),
     )
-    ids: dict[str, Any] = {"store_id": request[STORE_ID]}
-    if row.refused_items:
-        refused = msgspec.json.decode(row.refused_items)
-        first = refused[0]
-        detail = results.RESULTS[row.result_code].detail.format(
-            product_id=first["item_id"], **first
-        )
-        return responses.respond_code(row.result_code, detail, **ids, **first, items=refused)
-    return responses.respond(row, **ids)
+    return responses.respond(row, store_id=store_id)
 
 
-def _who(request: web.Request) -> dict[str, str]:
+def _context(request: web.Request) -> dict[str, str]:
     """What the ledger says of a change: for which request, and who sent it."""
     return {"reference": REQUEST_ID.get(), "actor": request[CALLER].name}

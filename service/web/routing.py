@@ -69,6 +69,8 @@ class Declared(TypedDict, total=False):
     """Whether a POST honours an Idempotency-Key; not where the answer holds a secret."""
     opens: bool
     """Whether development asks for no credentials."""
+    any_store: bool
+    """The handler says which stores its caller may see, not only the caller's own."""
 
 
 class Route(NamedTuple):
@@ -87,6 +89,7 @@ class Route(NamedTuple):
     codes: tuple[str, ...] = ()
     takes_key: bool = False
     opens: bool = False
+    any_store: bool = False
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
     absent_body: Any = None

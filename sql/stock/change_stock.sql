@@ -3,53 +3,14 @@ CREATE OR REPLACE FUNCTION change_stock(
     p_reference text, p_actor text,
     OUT result_code text, OUT document jsonb, OUT refused_items jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
-DECLARE
-    v_products text[];
-    v_quantities bigint[];
 BEGIN
-    result_code := CASE
-        WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
-        WHEN COALESCE(p_operation NOT IN ('supply', 'demand'), true)
-            OR COALESCE(cardinality(p_product_ids) NOT BETWEEN 1 AND 1000, true)
-            OR NOT (SELECT bool_and(COALESCE(
-                    n.product_id <> '' AND n.quantity BETWEEN 1 AND 2147483647, false))
-                FROM unnest(p_product_ids, p_quantities) AS n (product_id, quantity))
-        THEN 'invalid_request' ELSE 'ok' END;
-    IF result_code <> 'ok' THEN RETURN; END IF;
-
-    SELECT array_agg(n.product_id), array_agg(n.quantity) INTO v_products, v_quantities
-    FROM (
-        SELECT product_id, sum(quantity)::bigint AS quantity
-        FROM unnest(p_product_ids, p_quantities) AS w (product_id, quantity) GROUP BY product_id
-    ) AS n;
-
-    -- Lock. What is brought in for the first time gets its rows before that.
-    IF p_operation = 'supply' THEN
-        INSERT INTO products (store_id, product_id)
-        SELECT p_store_id, product_id FROM unnest(v_products) AS n (product_id)
-        ORDER BY product_id COLLATE "C" ON CONFLICT DO NOTHING;
-    END IF;
-    PERFORM lock_stock(p_store_id, v_products);
-
-    -- Check. Supplies are never refused; a sum too large for a bigint is an exception.
-    IF p_operation = 'demand' THEN
-        SELECT * INTO result_code, refused_items
-        FROM short_items(p_store_id, v_products, v_quantities);
-        IF result_code <> 'ok' THEN RETURN; END IF;
-    END IF;
-
-    -- Write.
-    PERFORM set_change_context(p_actor, p_operation, p_reference);
-    UPDATE stock AS s
-    SET on_hand = s.on_hand + CASE p_operation WHEN 'supply' THEN n.quantity ELSE -n.quantity END
-    FROM unnest(v_products, v_quantities) AS n (product_id, quantity)
-    WHERE s.store_id = p_store_id AND s.product_id = n.product_id;
-    PERFORM set_change_context(NULL);
-    SELECT r.document INTO document FROM store_report(p_store_id, v_products) AS r;
+    SELECT m.result_code, m.document, m.document -> 'items'
+    INTO result_code, document, refused_items
+    FROM move_stock(
+        p_store_id, p_operation, p_product_ids, p_quantities, p_reference, p_actor
+    ) AS m;
 END $$;
 
 COMMENT ON FUNCTION change_stock IS
-    'Bring items in (supply; unknown ones are created) or take them out (demand), all or none, 1 '
-    'to 1000 of 1 to 2147483647 units, repeated ones summed. The document is the report of those '
-    'items. Codes: ok, insufficient_stock and unknown_product (refused_items says which), '
-    'unknown_store, invalid_request.';
+    'move_stock() as services of the release before call it, until the next release. Codes: ok, '
+    'insufficient_stock, unknown_product, unknown_store, invalid_request.';

@@ -19,9 +19,12 @@ BEGIN
     UPDATE stock SET on_hand = reserved
     WHERE store_id = p_store_id AND product_id = ANY (v_products) AND on_hand > reserved;
     PERFORM set_change_context(NULL);
-    SELECT r.document INTO document FROM store_report(p_store_id) AS r;
+
+    -- What remains may be more than one document holds.
+    SELECT r.document INTO document FROM read_store(p_store_id, NULL, '', most_items()) AS r;
+    IF document -> 'next' = 'null' THEN document := document - 'next'; END IF;
 END $$;
 
 COMMENT ON FUNCTION clean_store IS
-    'Write off all that is not reserved. The document is the report of what remains. '
-    'Codes: ok, unknown_store.';
+    'Write off all that is not reserved. The document is the report of what remains, with "next" '
+    'where that is more than it may hold. Codes: ok, unknown_store.';

@@ -5,18 +5,22 @@ CREATE OR REPLACE FUNCTION store_report(
 DECLARE
     v_report jsonb;
 BEGIN
-    SELECT COALESCE(min(i.result_code), 'ok'), COALESCE(jsonb_agg(jsonb_build_object(
-        'item_id', i.item_id, 'quantity', i.quantity,
-        'reserved', i.reserved, 'available', i.available) ORDER BY i.item_id), '[]')
-    INTO result_code, v_report
-    FROM store_items(p_store_id, p_product_ids) AS i;
-    IF result_code <> 'ok' THEN RETURN; END IF;
+    IF p_product_ids IS NULL THEN
+        SELECT r.* INTO result_code, document FROM read_store(p_store_id, NULL, NULL, NULL) AS r;
+        RETURN;
+    END IF;
 
-    document := jsonb_build_object(
-        'store', jsonb_build_object('store_id', p_store_id, 'report', v_report));
+    SELECT COALESCE(min(i.result_code), 'ok'), COALESCE(jsonb_agg(jsonb_build_object(
+        'item_id', i.product_id, 'quantity', i.on_hand,
+        'reserved', i.reserved, 'available', i.available) ORDER BY i.product_id), '[]')
+    INTO result_code, v_report
+    FROM list_stock(p_store_id, p_product_ids) AS i;
+    IF result_code = 'ok' THEN
+        document := jsonb_build_object(
+            'store', jsonb_build_object('store_id', p_store_id, 'report', v_report));
+    END IF;
 END $$;
 
 COMMENT ON FUNCTION store_report IS
-    'What a store has, as callers see it: {"store": {"store_id", "report": [{"item_id", '
-    '"quantity", "reserved", "available"}]}}, of all items not at zero, or of those named. '
-    'Codes: ok, unknown_store.';
+    'read_store() of now: of all items not at zero, or of those named, at zero too. Codes: ok, '
+    'unknown_store, too_many_items.';

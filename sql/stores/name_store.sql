@@ -2,11 +2,9 @@ CREATE OR REPLACE FUNCTION name_store(
     p_store_id text, p_name text, OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 BEGIN
-    result_code := CASE create_store(p_store_id, p_name)
-        WHEN 'ok' THEN 'created' ELSE 'ok' END;
-    UPDATE stores SET name = p_name WHERE store_id = p_store_id AND name <> p_name;
-    document := jsonb_build_object(
-        'store', jsonb_build_object('store_id', p_store_id, 'name', p_name));
+    SELECT p.* INTO result_code, document FROM put_store(p_store_id, p_name, NULL) AS p;
 END $$;
 
-COMMENT ON FUNCTION name_store IS 'Create a store, or rename it. Codes: created, ok.';
+COMMENT ON FUNCTION name_store IS
+    'put_store() as services of the release before call it, until the next release. '
+    'Codes: created, ok.';

@@ -52,11 +52,20 @@ VIEWS_OF_THE_CATALOGS = f"WITH {TABLES}, {COLUMNS}, {FUNCTIONS}, {KEYS}"
 # Alembic's table and the list of installed files are about the database, not about a store.
 WITHOUT_STORE = "('installed_files', 'alembic_version')"
 # They format a moment, say who and why, name a constant or judge what they are given, and touch
-# no table. What begins with find_ looks for the worker which of all stores have something to do.
-WITHOUT_STORE_PARAMETER = (
-    "('rfc3339', 'set_change_context', 'event_types', 'idempotency_period', 'booking_state',"
-    " 'judge_booking', 'judge_hours', 'visit_length')"
-)
+# no table; one lists the stores. What begins with find_ looks for the worker which of all stores
+# have something to do.
+WITHOUT_STORE_PARAMETER = """(
+    'booking_state',
+    'event_types',
+    'idempotency_period',
+    'judge_booking',
+    'judge_hours',
+    'list_stores',
+    'most_items',
+    'rfc3339',
+    'set_change_context',
+    'visit_length'
+)"""
 
 
 class Rule(NamedTuple):
