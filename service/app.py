@@ -23,12 +23,16 @@ from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
 from service.web.context import CALLER, DATABASE, ROUTES, SETTINGS, STORE_ID
 from service.web.idempotency import KEY_HEADER, answer_once
+from service.web.limits import Limiter
 from service.web.responses import CODE
 from service.web.routing import ANONYMOUS, EVERYONE, Caller, Route, Routes
 
 HEALTH = "/health/"
 
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
+PUBLIC_LIMIT = web.AppKey("PUBLIC_LIMIT", Limiter)
+"""How often each address may POST to what is open to all."""
+PUBLIC_SECONDS = 60.0
 
 READY_SECONDS = 1.0
 IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
@@ -133,6 +137,10 @@ async def admit(request: web.Request, route: Route) -> None:
     Where everyone may call, credentials are not looked at: who sends an old token along with a
     new password can sign in.
     """
+    if route.is_limited:
+        wait = request.app[PUBLIC_LIMIT].take(request.app[AUTH].client_address(request))
+        if wait:
+            raise Refusal("too_many_requests", retry_after=wait)
     match, settings = request.match_info, request.app[SETTINGS]
     store_id = match.get("store_id", settings.store)
     is_for_all = ANONYMOUS.role in route.audience
@@ -143,7 +151,7 @@ async def admit(request: web.Request, route: Route) -> None:
         if not (is_for_all or (route.opens and settings.environment == "development")):
             raise Refusal("unauthorized")
     elif not route.admits(caller):
-        raise Refusal("forbidden", role=caller.role)
+        raise Refusal(caller.lacks or "forbidden", role=caller.role)
     for name, value in match.items():
         check_text(name, value)
     request[STORE_ID] = store_id
@@ -170,6 +178,7 @@ def create_app(settings: Settings, database: Database) -> web.Application:
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
     app[AUTH] = Auth(settings, database)
+    app[PUBLIC_LIMIT] = Limiter(settings.public_limit, PUBLIC_SECONDS)
     app[ROUTES] = {}
     for domain in domains.find():
         if hasattr(domain, "set_up"):

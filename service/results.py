@@ -1,5 +1,6 @@
 """The one table from result code to HTTP status and message, and the one shape of an answer."""
 
+import json
 from typing import Any, NamedTuple
 
 
@@ -107,10 +108,27 @@ SQL_RESULTS = {
     "wrong_credentials": Result(
         401, "Wrong credentials.", "No active user has this login and this password."
     ),
+    "otp_required": Result(
+        401, "Code required.", "Send the code that the authenticator shows now, as otp."
+    ),
+    "sign_in_again": Result(
+        403, "Sign in again.", "This needs a password that was given within 15 minutes."
+    ),
+    "totp_active": Result(
+        409, "Codes are in use.", "Remove the authenticator first: DELETE /users/me/totp."
+    ),
+    "already_enrolled": Result(200, "Codes are in use."),
+    "unknown_totp": Result(404, "No authenticator.", "None was set up: POST /users/me/totp."),
+    "wrong_code": Result(422, "Wrong code.", "The authenticator shows another one now."),
+    "unknown_session": Result(404, "Unknown session.", "The user has no session {session_id}."),
+    "already_ended": Result(200, "The session was over before."),
+    "last_admin": Result(
+        409, "Last admin.", "User {user_id} is the only one who can let others in; add one first."
+    ),
     "unknown_link": Result(404, "Unknown link.", "It was used, has lapsed, or never was."),
     "unknown_key": Result(404, "Unknown key.", "The store has no key {key_id}."),
     "too_many_requests": Result(
-        429, "Too many requests.", "Too many wrong passwords; wait {retry_after} seconds."
+        429, "Too many requests.", "Too many of late; wait {retry_after} seconds."
     ),
     "already_confirmed": Result(200, "Booking was confirmed before."),
     "already_declined": Result(200, "Booking was declined before."),
@@ -162,6 +180,15 @@ HTTP_RESULTS = {
     "body_too_large": Result(413, "Body too large.", "A body has at most 1 MiB."),
     "unsupported_media_type": Result(415, "Unsupported media type."),
     "invalid_body": Result(422, "Invalid request."),
+    "common_password": Result(
+        422, "Password is too common.", "Others would guess it; choose a longer one."
+    ),
+    "password_reused": Result(
+        422, "Password is not new.", "It is the present one; choose another."
+    ),
+    "totp_required": Result(
+        403, "Authenticator required.", "Set one up first: POST /users/me/totp."
+    ),
     "out_of_range": Result(422, "Number out of range.", "A sum grew too large; nothing was done."),
     "internal_error": Result(500, "Internal error.", "This is a defect; it has been logged."),
     "overloaded": Result(503, "Service is overloaded.", "Nothing was done; try again shortly."),
@@ -208,9 +235,10 @@ def is_error(code: str) -> bool:
 
 
 def check(row: Any, **ids: Any) -> None:
-    """Let what a function answered pass, or refuse with its code and the ids concerned."""
+    """Let what a function answered pass, or refuse with its code, the ids and its facts."""
     if is_error(row.result_code):
-        raise Refusal(row.result_code, **ids)
+        document = getattr(row, "document", None)
+        raise Refusal(row.result_code, **ids | (json.loads(document) if document else {}))
 
 
 def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:

@@ -288,7 +288,7 @@ async def _make_admin(settings: Settings, owner_dsn: str) -> None:
     """Let a developer sign in: a store without an admin gets one, whose password is told once."""
     password = secrets.token_urlsafe(12)
     row = await create_first_admin(owner_dsn, settings.store, password)
-    if row["result_code"] == "ok":
+    if row["result_code"] == "created":
         logger.warning(
             "Development: sign in as %s with the password %s, which is not shown again",
             FIRST_ADMIN,

@@ -109,6 +109,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     taken. Empty: a new one at each start."""
     token_seconds: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 3600
     """How long a user's token is good."""
+    session_idle_seconds: Annotated[int, msgspec.Meta(ge=1, le=30 * 86400)] = 3600
+    """A session of a user that is not used for so long is over."""
+    require_totp: Literal["none", "admin", "staff"] = "none"
+    """Who has to sign in with the code of an authenticator, too; staff: staff and admins."""
+    public_limit: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 60
+    """POSTs a minute that each address may send to routes open to all; 0: as many as it likes."""
     public_url: Annotated[
         str,
         msgspec.Meta(

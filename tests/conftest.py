@@ -27,19 +27,22 @@ from service.database.connections import connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
 from service.settings import ROOT, Settings
-from service.web.auth import AUTH
+from service.web.auth import AUTH, Grant
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
 from tests.plpgsql_coverage import pytest_sessionfinish as pytest_sessionfinish
 from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_summary
 from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
-from tests.support.aliases import Api, Connect, NewUser
+from tests.support.aliases import Api, Connect, CreateUser, Header, NewUser
+from tests.support.builders import bearer, create_user, token_of
 from tests.support.processes import Service, Start, environment
 from tests.support.servers import STRATEGY, WRONG_ANSWERS, RealServer, with_database
 
 MEMORY = Path("/dev/shm")
 """A thousand databases come and go, of some 300 files each: a disk takes five times as long."""
 ROOM = 4 * 2**30
+OF_TESTS = 1_000_000_000
+"""The session that new_user begins is this many after the user's id, so that signed_in knows it."""
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +173,8 @@ def signed_in(api: Api) -> Callable[..., dict[str, str]]:
 
     def headers(user_id: int, role: str = "customer") -> dict[str, str]:
         now = int(time.time())
-        granted = api.app[AUTH].tokens.grant("main", user_id, role, 0, now, now)
+        grant = Grant(OF_TESTS + user_id, 1, user_id, role, now, now, now + 3600)
+        granted = api.app[AUTH].tokens.answer("main", grant)
         return {"Authorization": f"Bearer {granted['access_token']}"}
 
     return headers
@@ -184,13 +188,20 @@ def new_user(sql: Any) -> NewUser:
         login: str, store_id: str = "main", *, role: str = "customer", is_active: bool = True
     ) -> int:
         await sql.execute("SELECT create_store($1)", store_id)
-        return int(
+        user_id = int(
             await sql.fetchval(
                 "INSERT INTO users (store_id, login, password_hash, role, is_active)"
                 " VALUES ($1, $2, '', $3, $4) RETURNING user_id",
                 *(store_id, login, role, is_active),
             )
         )
+        await sql.execute(
+            "INSERT INTO sessions (store_id, session_id, user_id, generation, has_totp, address,"
+            " user_agent, idle_limit, expires_at) OVERRIDING SYSTEM VALUE"
+            " VALUES ($1, $2, $3, 0, false, '192.0.2.1', 'tests', '1 hour', now() + '1 hour')",
+            *(store_id, OF_TESTS + user_id, user_id),
+        )
+        return user_id
 
     return create
 
@@ -248,3 +259,29 @@ def data_dir() -> Iterator[Path]:
     while list(parent.rglob("postmaster.pid")) and time.monotonic() < deadline:
         time.sleep(0.02)  # the server of a service that was killed
     shutil.rmtree(parent)
+
+
+@pytest.fixture
+async def user(sql: Any) -> CreateUser:
+    """user("maria", role="admin", store_id="main"): the id of a new user, who can sign in."""
+
+    async def create(login: str, **of: Any) -> int:
+        return await create_user(sql, login, **of)
+
+    return create
+
+
+@pytest.fixture
+async def header_of(sql: Any, api: Api) -> Header:
+    """header_of(user_id): what that user sends along."""
+
+    async def header(user_id: int) -> dict[str, str]:
+        return bearer(await token_of(sql, api, user_id))
+
+    return header
+
+
+@pytest.fixture
+async def main(sql: Any) -> None:
+    """The default store, empty."""
+    await sql.execute("SELECT create_store('main')")

@@ -175,6 +175,7 @@ async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
 @routes.post(
     "/payment/webhook",
     EVERYONE,
+    is_unlimited=True,
     takes_key=False,  # a kept answer would be given without a look at the signature
     reads_body=True,
     answer=Transaction,

@@ -1,5 +1,8 @@
-"""Users: register, sign in, and what admins do about them."""
+"""Users: register, follow a link, and what admins do about them."""
 
+import base64
+import hashlib
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -11,74 +14,66 @@ from aiohttp import web
 from sqlalchemy import text
 
 from service import results
-from service.results import Refusal
+from service.jobs import Job, done_by, found_by
+from service.settings import Settings
 from service.web import responses
-from service.web.auth import AUTH, Auth, bearer_of, digest
-from service.web.bodies import MAX_BIGINT
-from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID
-from service.web.routing import ADMINS, EVERYONE, STORE_API, USERS, Routes
+from service.web.auth import AUTH, client_of, digest
+from service.web.bodies import MAX_BIGINT, Done, Email, Login, Password, refuse_field
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, number_of, read
+from service.web.routing import ADMINS, EVERYONE, STORE_API, Routes
 
-REGISTER_USER = text(
-    "SELECT * FROM register_user(:store_id, :login, :password_hash, :token_hash, :lifetime, :actor)"
+CHECK_REGISTRATION = text("SELECT * FROM check_registration(:store_id, :login)")
+REGISTER_CUSTOMER = text(
+    "SELECT * FROM register_customer(:store_id, :login, :password_hash, :email, :token_hash,"
+    " :lifetime, :address, :most_a_day, :actor)"
 )
 ACTIVATE_USER = text("SELECT * FROM activate_user(:store_id, :token_hash)")
-BEGIN_SIGN_IN = text("SELECT * FROM begin_sign_in(:store_id, :login, :address)")
-FINISH_SIGN_IN = text(
-    "SELECT * FROM finish_sign_in(:store_id, :user_id, :address, :known_hash, :is_right)"
+MAKE_RESET_LINK = text(
+    "SELECT * FROM make_reset_link(:store_id, :user_id, :token_hash, :lifetime, :actor)"
 )
-END_SESSIONS = text("SELECT * FROM end_sessions(:store_id, :user_id, :actor)")
-BEGIN_PASSWORD_CHECK = text("SELECT * FROM begin_password_check(:store_id, :user_id, :address)")
-CHANGE_PASSWORD = text(
-    "SELECT * FROM change_password(:store_id, :user_id, :address, :known_hash, :is_right,"
-    " :new_hash, :actor)"
-)
-CREATE_RESET_LINK = text(
-    "SELECT * FROM create_reset_link(:store_id, :user_id, :token_hash, :lifetime, :actor)"
-)
+CHECK_RESET_LINK = text("SELECT * FROM check_reset_link(:store_id, :token_hash)")
 RESET_PASSWORD = text("SELECT * FROM reset_password(:store_id, :token_hash, :new_hash)")
 LIST_USERS = text("SELECT * FROM list_users(:store_id, :after, :limit)")
+FIND_LAPSED_REGISTRATIONS = text("SELECT * FROM find_lapsed_registrations()")
+SWEEP_REGISTRATIONS = text(
+    "SELECT result_code, CAST(document ->> 'done' AS int) AS done"
+    " FROM sweep_registrations(:store_id, :limit)"
+)
 SET_USER_ACTIVE = text("SELECT * FROM set_user_active(:store_id, :user_id, :is_active, :actor)")
 
 ACTIVATION = "/users/activation"
 RESET = "/users/reset"
 ACTIVATION_LIFETIME = timedelta(days=3)
 RESET_LIFETIME = timedelta(days=1)
+SWEEP_EVERY = 60.0
 RESET_PAGE = Path(responses.__file__).with_name("pages").joinpath("reset.html").read_text("utf-8")
 
-# Answers that hold a secret, or what was done by one, are nobody else's to keep.
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-PAGE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'"
+RESET_SCRIPT = base64.b64encode(
+    hashlib.sha256(
+        re.findall(r"<script>(.*?)</script>", RESET_PAGE, re.DOTALL)[0].encode()
+    ).digest()
+).decode()
+PAGE_POLICY = (
+    f"default-src 'none'; script-src 'sha256-{RESET_SCRIPT}'; connect-src 'self';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+REGISTRATIONS_A_DAY = 10
+"""Of each address, in minutes of HOLDFAST_PUBLIC_LIMIT: 600 where that is 60."""
 
-Login = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
-Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
-GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
-
-class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """POST /users: register as `login`."""
 
     login: Login
     password: Password
+    email: Email | None = None
 
 
-class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /auth: sign in."""
-
-    login: Login
-    password: GivenPassword
-
-
-class PasswordChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /users/me/password: from the present one to another."""
-
-    current_password: GivenPassword
-    password: Password
-
-
-class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST to a reset link: the password from now on."""
+class NewPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """POST to a reset link: its token, and the password from now on."""
 
     password: Password
+    token: str | None = None
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,9 +83,15 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a link brings; in the query, which no log holds."""
+    """What an activation link brings; in the query, which no log holds."""
 
     token: str
+
+
+class OldLinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a reset link of the release before brings in its query."""
+
+    token: str | None = None
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,199 +101,225 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
+class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new user, who can sign in once the link was followed."""
+
+    user_id: int
+    login: str
+    activation_link: str
+
+
+class ResetLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A link by which a user sets a new password, once."""
+
+    user_id: int
+    reset_link: str
+    expires_at: str
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money of a user, in minor units."""
+
+    account_id: int
+    bill_id: str
+    balance: int
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user as admins see one."""
+
+    user_id: int
+    login: str
+    email: str | None
+    role: str
+    is_active: bool
+    has_totp: bool
+    """Whether signing in needs the code of an authenticator."""
+    created_at: str
+    accounts: list[Account]
+
+
+class Users(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A page of users by id; `next` is the `after` of the page that follows, or null."""
+
+    users: list[User]
+    next: int | None
+
+
 routes = Routes()
 
 
-@routes.post("/users", EVERYONE, body=NewUser, takes_key=False)
+def jobs(settings: Settings) -> list[Job]:
+    """Registrations that nobody activates lapse."""
+    find, sweep = found_by(FIND_LAPSED_REGISTRATIONS), done_by(SWEEP_REGISTRATIONS)
+    return [Job("sweeping of registrations", find, sweep, SWEEP_EVERY)]
+
+
+@routes.post(
+    "/users",
+    EVERYONE,
+    body=NewUser,
+    answer=Registered,
+    codes=(
+        "ok",
+        "created",
+        "login_taken",
+        "common_password",
+        "too_many_requests",
+        "unknown_store",
+        "invalid_request",
+        "overloaded",
+    ),
+    takes_key=False,
+)
 async def register(request: web.Request, user: NewUser) -> web.Response:
-    """Register a customer, who signs in once the link in the answer was followed."""
+    """Register a customer, who signs in once the link in the answer was followed.
+
+    A link that nobody follows within three days lapses, and the login is free again.
+    """
+    ids = {"store_id": request[STORE_ID], "login": user.login}
+    results.check(await call(request, CHECK_REGISTRATION, **ids), **ids)
     token = secrets.token_urlsafe(32)
-    row = await request.app[DATABASE].call(
-        REGISTER_USER,
-        store_id=request[STORE_ID],
-        login=user.login,
-        password_hash=await request.app[AUTH].passwords.hash(user.password),
+    row = await call(
+        request,
+        REGISTER_CUSTOMER,
+        **ids,
+        password_hash=await request.app[AUTH].passwords.hash_new(user.password, user.login),
+        email=user.email,
         token_hash=digest(token),
         lifetime=ACTIVATION_LIFETIME,
+        address=client_of(request)["address"],
+        most_a_day=request.app[SETTINGS].public_limit * REGISTRATIONS_A_DAY,
         actor=request[CALLER].name,
     )
-    results.check(row, store_id=request[STORE_ID], login=user.login)
-    link = _link(request, ACTIVATION, token)
-    return _private(
-        {"user_id": row.new_user_id, "login": user.login, "activation_link": link}, status=201
-    )
+    results.check(row, **ids)
+    document = msgspec.json.decode(row.document)
+    document["activation_link"] = activation_link(request.app[SETTINGS], request[STORE_ID], token)
+    return responses.private_response(document, 201, row.result_code)
 
 
-@routes.get(ACTIVATION, EVERYONE, query=LinkQuery)
+@routes.get(
+    ACTIVATION,
+    EVERYONE,
+    query=LinkQuery,
+    answer=Done,
+    codes=("ok", "already_activated", "unknown_link"),
+)
 async def activate(request: web.Request, query: LinkQuery) -> web.Response:
     """Let a new user sign in; the link is good once, and answers the same when followed again."""
-    row = await request.app[DATABASE].call(
-        ACTIVATE_USER, store_id=request[STORE_ID], token_hash=digest(query.token)
+    row = await call(
+        request, ACTIVATE_USER, store_id=request[STORE_ID], token_hash=digest(query.token)
     )
     results.check(row)
-    return _private({"status": "success", "message": "You can sign in."})
+    return responses.private_response({"status": "success", "message": "You can sign in."})
 
 
-@routes.post("/auth", EVERYONE, body=Credentials, takes_key=False)
-async def sign_in(request: web.Request, given: Credentials) -> web.Response:
-    """A token for a login and its password; 401, alike for wrong, unknown and inactive."""
-    at = {"store_id": request[STORE_ID], "address": _auth(request).client_address(request)}
-    database = request.app[DATABASE]
-    begun = await database.call(BEGIN_SIGN_IN, **at, login=given.login)
-    known = await _compare(request, begun, given.password)
-    row = await database.call(FINISH_SIGN_IN, **at, **known)
-    return _token(request, begun.known_user_id, row)
-
-
-@routes.post("/auth/refresh", USERS, takes_key=False)
-async def refresh(request: web.Request) -> web.Response:
-    """A new token for one that is still good, up to 30 days after the password was given."""
-    auth = _auth(request)
-    caller, claims, now = await auth.check_token(bearer_of(request) or "")
-    assert caller.user_id
-    second = int(now.timestamp())
-    return _private(
-        auth.tokens.grant(
-            claims.store, caller.user_id, caller.role, claims.gen, second, claims.auth_time
-        )
-    )
-
-
-@routes.post("/auth/logout", USERS, takes_key=False)
-async def sign_out(request: web.Request) -> web.Response:
-    """No token that the user has by now is taken any more."""
-    caller = request[CALLER]
-    row = await request.app[DATABASE].call(
-        END_SESSIONS, store_id=request[STORE_ID], user_id=caller.user_id, actor=caller.name
-    )
-    results.check(row, user_id=caller.user_id)
-    return _private({"status": "success", "message": "You are signed out everywhere."})
-
-
-@routes.post("/users/me/password", USERS, body=PasswordChange, takes_key=False)
-async def change_password(request: web.Request, change: PasswordChange) -> web.Response:
-    """Another password for who tells the present one; every token but the new one stops."""
-    caller, database = request[CALLER], request.app[DATABASE]
-    at = {"store_id": request[STORE_ID], "address": _auth(request).client_address(request)}
-    begun = await database.call(BEGIN_PASSWORD_CHECK, **at, user_id=caller.user_id)
-    known = await _compare(request, begun, change.current_password)
-    row = await database.call(
-        CHANGE_PASSWORD,
-        **at,
-        **known,
-        new_hash=await _auth(request).passwords.hash(change.password),
-        actor=caller.name,
-    )
-    return _token(request, begun.known_user_id, row)
-
-
-@routes.post("/users/{user_id}/reset-link", ADMINS, scope="admin", takes_key=False)
+@routes.post(
+    "/users/{user_id}/reset-link",
+    ADMINS,
+    scope="admin",
+    answer=ResetLink,
+    codes=("created", "unknown_user"),
+    takes_key=False,
+)
 async def create_reset_link(request: web.Request) -> web.Response:
     """A link, good once and for a day, by which a user sets a new password."""
     token = secrets.token_urlsafe(32)
     ids = _ids(request)
-    row = await request.app[DATABASE].call(
-        CREATE_RESET_LINK,
+    row = await call(
+        request,
+        MAKE_RESET_LINK,
         **ids,
         token_hash=digest(token),
         lifetime=RESET_LIFETIME,
         actor=request[CALLER].name,
     )
     results.check(row, **ids)
-    return _private(
-        {
-            "user_id": ids["user_id"],
-            "reset_link": _link(request, RESET, token),
-            "expires_at": row.valid_until,
-        },
-        status=201,
-    )
+    document = msgspec.json.decode(row.document)
+    document["reset_link"] = reset_link(request.app[SETTINGS], request[STORE_ID], token)
+    return responses.private_response(document, 201, row.result_code)
 
 
 @routes.get(RESET, EVERYONE)
 async def reset_page(request: web.Request) -> web.Response:
     """The page of a reset link: a form that posts to it. Opening it does nothing."""
-    headers = PRIVATE | {"Content-Security-Policy": PAGE_POLICY}
+    headers = responses.PRIVATE | {"Content-Security-Policy": PAGE_POLICY}
     return web.Response(text=RESET_PAGE, content_type="text/html", headers=headers)
 
 
-@routes.post(RESET, EVERYONE, query=LinkQuery, body=NewPassword, takes_key=False)
+@routes.post(
+    RESET,
+    EVERYONE,
+    query=OldLinkQuery,
+    body=NewPassword,
+    answer=Done,
+    codes=("ok", "unknown_link", "common_password", "password_reused", "overloaded"),
+    takes_key=False,
+)
 async def reset_password(
-    request: web.Request, query: LinkQuery, given: NewPassword
+    request: web.Request, query: OldLinkQuery, given: NewPassword
 ) -> web.Response:
-    """Set a new password by a reset link, once; every token of the user stops."""
-    row = await request.app[DATABASE].call(
-        RESET_PASSWORD,
-        store_id=request[STORE_ID],
-        token_hash=digest(query.token),
-        new_hash=await _auth(request).passwords.hash(given.password),
-    )
+    """Set a new password by the token of a reset link, once; every session of the user ends."""
+    token = given.token or query.token
+    if token is None:
+        raise refuse_field("token", "Field is required")
+    link = {"store_id": request[STORE_ID], "token_hash": digest(token)}
+    row = await read(request, CHECK_RESET_LINK, **link)
     results.check(row)
-    return _private({"status": "success", "message": "The new password is set."})
+    known = msgspec.json.decode(row.document)
+    new_hash = await request.app[AUTH].passwords.hash_new(
+        given.password, known["login"], known_hash=known["known_hash"]
+    )
+    results.check(await call(request, RESET_PASSWORD, **link, new_hash=new_hash))
+    return responses.private_response({"status": "success", "message": "The new password is set."})
 
 
-@routes.get("/users", ADMINS, scope="admin", query=ListQuery)
+@routes.get(
+    "/users", ADMINS, scope="admin", query=ListQuery, answer=Users, codes=("ok", "unknown_store")
+)
 async def list_users(request: web.Request, query: ListQuery) -> web.Response:
     """The store's users by id: `after`, `limit`; `next` is the next `after`."""
-    row = await request.app[DATABASE].read(
-        LIST_USERS, store_id=request[STORE_ID], **msgspec.structs.asdict(query)
-    )
-    results.check(row, store_id=request[STORE_ID])
-    return responses.json_response(row.document)
+    store = {"store_id": request[STORE_ID]}
+    row = await read(request, LIST_USERS, **store, **msgspec.structs.asdict(query))
+    return responses.respond(row, **store)
 
 
-@routes.put("/users/{user_id}", ADMINS, scope="admin", body=UserChange)
+@routes.put(
+    "/users/{user_id}",
+    ADMINS,
+    scope="admin",
+    body=UserChange,
+    answer=User,
+    codes=("ok", "last_admin", "unknown_user"),
+)
 async def set_user_active(request: web.Request, change: UserChange) -> web.Response:
-    """Let a user sign in, or no longer: the tokens of one who is disabled stop at once."""
+    """Let a user sign in, or no longer: the sessions of one who is disabled end at once.
+
+    409 `last_admin` where nobody could let anybody in again.
+    """
     ids = _ids(request)
-    row = await request.app[DATABASE].call(
-        SET_USER_ACTIVE, **ids, is_active=change.is_active, actor=request[CALLER].name
+    row = await call(
+        request, SET_USER_ACTIVE, **ids, is_active=change.is_active, actor=request[CALLER].name
     )
-    results.check(row, **ids)
-    return responses.json_response(row.document)
+    return responses.respond(row, **ids)
 
 
-def _auth(request: web.Request) -> Auth:
-    return request.app[AUTH]
+def activation_link(settings: Settings, store_id: str, token: str) -> str:
+    """What a new user follows. A GET acts, so that the token is in the query."""
+    return f"{_link_base(settings, store_id)}{ACTIVATION}?token={token}"
 
 
-async def _compare(request: web.Request, begun: Any, password: str) -> dict[str, Any]:
-    """What a sign-in that was let in is finished with: always after the time that a hash takes."""
-    wait = {"retry_after": begun.retry_after} if begun.retry_after else {}
-    results.check(begun, store_id=request[STORE_ID], **wait)
-    return {
-        "user_id": begun.known_user_id,
-        "known_hash": begun.known_hash,
-        "is_right": await _auth(request).passwords.matches(begun.known_hash, password),
-    }
+def reset_link(settings: Settings, store_id: str, token: str) -> str:
+    """The page of a new password; the token is in the fragment, which browsers send nowhere."""
+    return f"{_link_base(settings, store_id)}{RESET}#token={token}"
 
 
-def _token(request: web.Request, user_id: int, row: Any) -> web.Response:
-    """The answer to a password: a token of a session that begins now, or 401."""
-    results.check(row)
-    now = int(row.signed_in_at.timestamp())
-    return _private(
-        _auth(request).tokens.grant(
-            request[STORE_ID], user_id, row.user_role, row.generation, now, auth_time=now
-        )
-    )
-
-
-def _private(content: dict[str, Any], status: int = 200) -> web.Response:
-    response = responses.json_response(content, status)
-    response.headers.update(PRIVATE)
-    return response
-
-
-def _link(request: web.Request, path: str, token: str) -> str:
-    """A link that names its store, so that it is good whatever the default store becomes."""
-    base = STORE_API.replace("{store_id}", quote(request[STORE_ID], safe=""))
-    return f"{request.app[SETTINGS].link_base}{base}{path}?token={token}"
+def _link_base(settings: Settings, store_id: str) -> str:
+    """Links name their store, so that they are good whatever the default store becomes."""
+    return settings.link_base + STORE_API.replace("{store_id}", quote(store_id, safe=""))
 
 
 def _ids(request: web.Request) -> dict[str, Any]:
     """The store and the user of a path; Refusal 404 for what can be no user's id."""
-    written = request.match_info["user_id"]
-    if not (written.isascii() and written.isdecimal() and len(written) < len(str(MAX_BIGINT))):
-        raise Refusal("unknown_user", user_id=written)
-    return {"store_id": request[STORE_ID], "user_id": int(written)}
+    user_id = number_of(request, "user_id", "unknown_user")
+    return {"store_id": request[STORE_ID], "user_id": user_id}

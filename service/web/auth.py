@@ -1,26 +1,24 @@
 """Credentials: who sends a request, by the token of a user or by the key of a system.
 
 A token is a JWT, signed by HS256 and nothing else. Whether it is still taken — its expiry, its
-user, its generation — the database says at each request, so that a disabled user is out at once.
+session, its user — the database says at each request, so that a disabled user is out at once.
 
-A key is looked up at most once a second and process; between, it is known. A key that is known for
-longer is looked up beside the request, not before it, until it is too old to be believed.
+Keys are stale-while-revalidate: one that was looked up within a second is used at once, within two
+seconds it is used and looked up again in the background.
 """
 
 import asyncio
 import base64
 import hashlib
-import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
-import argon2
 import jwt
 import msgspec
 from aiohttp import web
@@ -30,17 +28,28 @@ from service import results
 from service.database.pool import Database
 from service.results import Refusal
 from service.settings import Network, Settings
-from service.web.bodies import OutsideId, parse_custom
+from service.web.bodies import MAX_BIGINT, OutsideId, parse_custom
 from service.web.context import STORE_ID
+from service.web.passwords import Passwords
 from service.web.routing import ANONYMOUS, Caller
 
-CHECK_SESSION = text("SELECT * FROM check_session(:store_id, :user_id, :generation, :expires_at)")
-USE_API_KEY = text("SELECT * FROM use_api_key(:store_id, :key_hash)")
+CHECK_TOKEN = text(
+    "SELECT * FROM check_token(:store_id, :user_id, :session_id, :token_number, :expires_at,"
+    " CAST(:totp_roles AS text[]))"
+)
+TOUCH_SESSION = text("SELECT * FROM touch_session(:store_id, :session_id)")
+CHECK_API_KEY = text("SELECT * FROM check_api_key(:store_id, :key_hash)")
+CHECK_CALLERS = text(
+    "SELECT * FROM check_callers(:store_id, CAST(:session_ids AS bigint[]),"
+    " CAST(:expires_at AS timestamptz[]), CAST(:key_ids AS bigint[]))"
+)
 
 ALGORITHM = "HS256"
 ISSUER = AUDIENCE = "holdfast"
-SESSION_SECONDS = 30 * 86400
-"""However often it is refreshed: then the password is asked for again."""
+SESSION_LIFETIME = timedelta(days=30)
+"""However much it is used: then the password is asked for again."""
+TOTP_ROLES = {"none": [], "admin": ["admin"], "staff": ["staff", "admin"]}
+"""Who has to sign in with a one-time password, by HOLDFAST_REQUIRE_TOTP."""
 
 BEARER = "bearer."
 KEY_PREFIX = "hf_"
@@ -49,12 +58,6 @@ FRESH_SECONDS = 1.0
 BELIEVED_SECONDS = 2.0
 """How long after a key is revoked some process may still take it."""
 
-HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-NOBODYS_HASH = f"$argon2id$v=19$m={19 * 1024},t=2,p=1${'A' * 22}${'A' * 43}"
-"""Compared with where there is no user, so that it takes as long as where there is one."""
-MOST_WAITING = 64
-
-T = TypeVar("T")
 UnixTime = Annotated[int, msgspec.Meta(ge=0, le=253402300799)]
 
 
@@ -66,12 +69,50 @@ class Claims(msgspec.Struct, frozen=True):
     store: OutsideId
     role: str
     """For the client to know; what the user may do now is asked of the database."""
-    gen: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-    """The user's token_generation when it was made."""
+    sid: Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+    """The session."""
+    num: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 2)]
+    """Which of the session's tokens, from 1."""
     iat: UnixTime
     exp: UnixTime
     auth_time: UnixTime
     """When the password was given."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """The newest token of a session, as the database says; times in Unix seconds."""
+
+    session_id: int
+    token_number: int
+    user_id: int
+    role: str
+    signed_in_at: int
+    issued_at: int
+    expires_at: int
+    """When the session ends, whatever becomes of its tokens."""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What a token that is still taken lets its user do."""
+
+    login: str
+    role: str
+    lacks_totp: bool
+    is_stale: bool
+
+
+class KeyAccess(msgspec.Struct, frozen=True):
+    """What a key that is good may do."""
+
+    key_id: int
+    scopes: list[str]
+
+
+class StillGood(msgspec.Struct, frozen=True):
+    """Of the sessions and the keys that were asked about, in that order, which are good."""
+
+    sessions: list[bool]
+    keys: list[bool]
 
 
 class Tokens:
@@ -81,25 +122,24 @@ class Tokens:
         self._secrets = {_key_id(secret): secret for secret in secrets_}
         self._seconds = seconds
 
-    def grant(
-        self, store_id: str, user_id: int, role: str, generation: int, now: int, auth_time: int
-    ) -> dict[str, Any]:
-        """The answer with a token from `now` (Unix seconds) to its session's end at most."""
+    def answer(self, store_id: str, grant: Grant) -> dict[str, Any]:
+        """The answer with the token that was granted, good until its session's end at most."""
         claims = Claims(
-            sub=str(user_id),
+            sub=str(grant.user_id),
             store=OutsideId(store_id),
-            role=role,
-            gen=generation,
-            iat=now,
-            exp=min(now + self._seconds, auth_time + SESSION_SECONDS),
-            auth_time=auth_time,
+            role=grant.role,
+            sid=grant.session_id,
+            num=grant.token_number,
+            iat=grant.issued_at,
+            exp=min(grant.issued_at + self._seconds, grant.expires_at),
+            auth_time=grant.signed_in_at,
         )
         payload = {"iss": ISSUER, "aud": AUDIENCE, **msgspec.structs.asdict(claims)}
         key_id, secret = next(iter(self._secrets.items()))
         return {
             "access_token": jwt.encode(payload, secret, ALGORITHM, headers={"kid": key_id}),
             "token_type": "bearer",
-            "expires_in": claims.exp - now,
+            "expires_in": claims.exp - claims.iat,
         }
 
     def read(self, token: str) -> Claims:
@@ -128,39 +168,6 @@ class Tokens:
             raise Refusal("unauthorized") from None
 
 
-class Passwords:
-    """Hashes passwords in a few threads, so that the event loop never waits for it."""
-
-    def __init__(self) -> None:
-        threads = max(1, (os.cpu_count() or 1) // 2)
-        self._pool = ThreadPoolExecutor(threads, "argon2")
-        self._waiting = 0
-
-    async def hash(self, password: str) -> str:
-        """The argon2id hash of a password, in its encoded form."""
-        return await self._run(HASHER.hash, password)
-
-    async def matches(self, known_hash: str | None, password: str) -> bool:
-        """Whether it is the password of that hash; without one it is not, as slowly."""
-        is_right = await self._run(_verify, known_hash or NOBODYS_HASH, password)
-        return is_right and known_hash is not None
-
-    async def _run(self, function: Callable[..., T], *arguments: str) -> T:
-        if self._waiting >= MOST_WAITING:
-            raise Refusal("overloaded")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, function, *arguments
-            )
-        finally:
-            self._waiting -= 1
-
-    def close(self) -> None:
-        """Begin no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 class _Known(NamedTuple):
     """A key that was good when it was looked up."""
 
@@ -178,8 +185,10 @@ class Auth:
         self.passwords = Passwords()
         self._database = database
         self._proxies = settings.proxies
+        self._totp_roles = TOTP_ROLES[settings.require_totp]
         self._keys: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[Caller]] = {}
+        self._touches: dict[int, asyncio.Task[None]] = {}
 
     async def identify(self, bearer: str | None) -> Caller:
         """Who shows this token or key; ANONYMOUS without one, Refusal 401 for a bad one."""
@@ -189,23 +198,34 @@ class Auth:
             raise Refusal("unauthorized")
         if bearer.startswith(KEY_PREFIX):
             return await self._identify_key(bearer)
-        caller, _, _ = await self.check_token(bearer)
-        return caller
+        return await self._identify_user(bearer)
 
-    async def check_token(self, token: str) -> tuple[Caller, Claims, datetime]:
-        """Whose token it is, what it says, and when it was found to be good; else Refusal 401."""
-        claims = self.tokens.read(token)
-        user_id = int(claims.sub)
-        row = await self._database.read(
-            CHECK_SESSION,
-            store_id=claims.store,
-            user_id=user_id,
-            generation=claims.gen,
-            expires_at=datetime.fromtimestamp(claims.exp, UTC),
-        )
-        results.check(row)
-        caller = Caller(row.user_role, f"user:{user_id}", user_id, claims.store)
-        return caller, claims, row.checked_at
+    async def ended(self, callers: Iterable[Caller]) -> set[Caller]:
+        """Those who would not be let in any more, for connections that outlive their request.
+
+        A user is out when disabled or signed out, when the session has ended or the token has
+        expired (a refresh is no reason); a key when it is revoked or past its end. Whoever shows
+        no credentials stays. One cheap call for each store that they are of. Raises Refusal.
+        """
+        by_store: dict[str, list[Caller]] = {}
+        for caller in set(callers):
+            if caller.store_id is not None:
+                by_store.setdefault(caller.store_id, []).append(caller)
+        ended: set[Caller] = set()
+        for store_id, asked in by_store.items():
+            users = [caller for caller in asked if caller.session_id is not None]
+            keys = [caller for caller in asked if caller.key_id is not None]
+            row = await self._database.read(
+                CHECK_CALLERS,
+                store_id=store_id,
+                session_ids=[caller.session_id for caller in users],
+                expires_at=[_moment(caller.expires_at) for caller in users],
+                key_ids=[caller.key_id for caller in keys],
+            )
+            good = msgspec.json.decode(row.document, type=StillGood)
+            known = zip([*users, *keys], [*good.sessions, *good.keys], strict=True)
+            ended |= {caller for caller, is_good in known if not is_good}
+        return ended
 
     def client_address(self, request: web.Request) -> str:
         """Where a request comes from: what the nearest address says that is no proxy of ours.
@@ -225,9 +245,49 @@ class Auth:
         return str(address)
 
     async def close(self) -> None:
-        """Wait for what is being looked up."""
+        """Wait for what is being looked up and written."""
         self.passwords.close()
-        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
+        waiting = [*self._lookups.values(), *self._touches.values()]
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _identify_user(self, token: str) -> Caller:
+        """Whose token it is and what that user may do now; else Refusal 401."""
+        claims = self.tokens.read(token)
+        user_id = int(claims.sub)
+        row = await self._database.read(
+            CHECK_TOKEN,
+            store_id=claims.store,
+            user_id=user_id,
+            session_id=claims.sid,
+            token_number=claims.num,
+            expires_at=_moment(claims.exp),
+            totp_roles=self._totp_roles,
+        )
+        results.check(row)
+        access = msgspec.json.decode(row.document, type=Access)
+        if access.is_stale and claims.sid not in self._touches:
+            touch = self._touches[claims.sid] = asyncio.create_task(
+                self._touch(claims.store, claims.sid)
+            )
+            touch.add_done_callback(lambda _: self._touches.pop(claims.sid))
+        return Caller(
+            "customer" if access.lacks_totp else access.role,
+            f"user:{user_id}",
+            user_id,
+            claims.store,
+            login=access.login,
+            session_id=claims.sid,
+            token_number=claims.num,
+            expires_at=claims.exp,
+            lacks="totp_required" if access.lacks_totp else "",
+        )
+
+    async def _touch(self, store_id: str, session_id: int) -> None:
+        """Write down that a session is used, beside the request: once in a sixtieth of its idle
+        limit.
+        """
+        with suppress(Refusal):  # the next request says so again
+            await self._database.call(TOUCH_SESSION, store_id=store_id, session_id=session_id)
 
     async def _identify_key(self, key: str) -> Caller:
         known = self._keys.get(key)
@@ -254,16 +314,33 @@ class Auth:
     async def _ask(self, key: str) -> Caller:
         started = time.monotonic()
         store_id = _store_of(key)
-        row = await self._database.read(USE_API_KEY, store_id=store_id, key_hash=digest(key))
+        row = await self._database.read(CHECK_API_KEY, store_id=store_id, key_hash=digest(key))
         if results.is_error(row.result_code):
             self._keys.pop(key, None)
             raise Refusal(row.result_code)
-        caller = Caller("service", f"key:{row.known_key_id}", None, store_id)
+        access = msgspec.json.decode(row.document, type=KeyAccess)
+        caller = Caller(
+            "service",
+            f"key:{access.key_id}",
+            None,
+            store_id,
+            scopes=frozenset(access.scopes),
+            key_id=access.key_id,
+        )
         self._keys[key] = _Known(caller, started)
         return caller
 
 
 AUTH = web.AppKey("AUTH", Auth)
+
+
+def client_of(request: web.Request) -> dict[str, str]:
+    """Where a request comes from, and what its sender calls itself, as a session keeps it."""
+    agent = request.headers.get("User-Agent", "")[:200]
+    return {
+        "address": request.app[AUTH].client_address(request),
+        "user_agent": agent.encode("utf-8", "replace").decode(),
+    }
 
 
 async def caller_of(request: web.Request) -> Caller:
@@ -324,11 +401,8 @@ def _key_id(secret: str) -> str:
     return hashlib.sha256(b"kid:" + secret.encode()).hexdigest()[:8]
 
 
-def _verify(known_hash: str, password: str) -> bool:
-    try:
-        return HASHER.verify(known_hash, password)
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-        return False
+def _moment(second: int | None) -> datetime | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC)
 
 
 def _address(written: str) -> Any:

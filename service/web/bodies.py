@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -25,7 +25,19 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
 
+Login = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
+Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
+GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+"""Of one who signs in: it may be from before there were rules."""
+
 T = TypeVar("T")
+
+
+class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer where there is nothing to tell but that it is so now."""
+
+    status: Literal["success"]
+    message: str
 
 
 class NumericId(str):

@@ -46,6 +46,15 @@ class Caller(NamedTuple):
     """The only store whose things this caller may see; None: any."""
     scopes: frozenset[str] | None = None
     """What a key may do; None: whatever its role may."""
+    login: str = ""
+    """Of a user."""
+    session_id: int | None = None
+    token_number: int | None = None
+    expires_at: int | None = None
+    """Of a user's token, in Unix seconds."""
+    key_id: int | None = None
+    lacks: str = ""
+    """The code of what a user must do before acting in the own role; until then a customer."""
 
 
 ANONYMOUS = Caller("anonymous", "anonymous")
@@ -71,6 +80,9 @@ class Declared(TypedDict, total=False):
     """Whether development asks for no credentials."""
     any_store: bool
     """The handler says which stores its caller may see, not only the caller's own."""
+    is_unlimited: bool
+    """A POST open to all that HOLDFAST_PUBLIC_LIMIT does not count: it has a limit of its own, or
+    is signed."""
 
 
 class Route(NamedTuple):
@@ -90,10 +102,17 @@ class Route(NamedTuple):
     takes_key: bool = False
     opens: bool = False
     any_store: bool = False
+    is_unlimited: bool = False
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
     absent_body: Any = None
     """What no body at all stands for, where an empty object would do."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether each address may call it HOLDFAST_PUBLIC_LIMIT times a minute at most."""
+        is_public = self.method == "POST" and ANONYMOUS.role in self.audience
+        return is_public and not self.is_unlimited
 
     def admits(self, caller: Caller) -> bool:
         """Whether somebody with credentials may call: by role, a key also by its scopes.

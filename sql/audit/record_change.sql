@@ -6,7 +6,7 @@ DECLARE
     v_details jsonb;
 BEGIN
     SELECT jsonb_object_agg(key, CASE
-        WHEN key = ANY (TG_ARGV[1:]) THEN '"not shown"'
+        WHEN key = ANY (TG_ARGV[2:]) THEN '"not shown"'
         ELSE jsonb_strip_nulls(jsonb_build_object('from', o.value, 'to', n.value)) END)
     INTO v_details
     FROM jsonb_each(v_old) AS o FULL JOIN jsonb_each(v_new) AS n USING (key)
@@ -15,7 +15,7 @@ BEGIN
     INSERT INTO audit_log (store_id, subject, action, details, actor)
     VALUES (
         (v_old || v_new) ->> 'store_id',
-        format('%s/%s', TG_TABLE_NAME, (v_old || v_new) ->> TG_ARGV[0]),
+        format('%s/%s', TG_ARGV[0], (v_old || v_new) ->> TG_ARGV[1]),
         lower(TG_OP), COALESCE(v_details, '{}'),
         COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
     );
@@ -23,31 +23,39 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION record_change IS
-    'Trigger: write the audit row of a change, whoever makes it. Its arguments: the column that '
-    'names the row, then those whose values are not shown. The actor is the one of '
+    'Trigger: write the audit row of a change, whoever makes it. Its arguments: the table, the '
+    'column that names the row, then those whose values are not shown. The actor is the one of '
     'set_change_context(), else the session''s login.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON users
-    FOR EACH ROW EXECUTE FUNCTION record_change('user_id', 'password_hash');
+    FOR EACH ROW EXECUTE FUNCTION record_change('users', 'user_id', 'password_hash', 'email');
 COMMENT ON TRIGGER record_change ON users IS 'Who made, changed, disabled whom.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT ON user_links
     FOR EACH ROW WHEN (NEW.purpose = 'reset')
-    EXECUTE FUNCTION record_change('user_id', 'token_hash');
+    EXECUTE FUNCTION record_change('user_links', 'user_id', 'token_hash');
 COMMENT ON TRIGGER record_change ON user_links IS 'Who made a link that sets a new password.';
+
+-- That a code was used is no change of it.
+CREATE OR REPLACE TRIGGER record_change
+    AFTER INSERT OR UPDATE OF store_id, user_id, secret, confirmed_at OR DELETE ON user_totp
+    FOR EACH ROW EXECUTE FUNCTION record_change('user_totp', 'user_id', 'secret');
+COMMENT ON TRIGGER record_change ON user_totp IS
+    'Who began and who ceased to sign in with one-time passwords.';
 
 -- That a key was used is no change of it.
 CREATE OR REPLACE TRIGGER record_change
-    AFTER INSERT OR UPDATE OF store_id, key_id, key_hash, name, revoked_at OR DELETE ON api_keys
-    FOR EACH ROW EXECUTE FUNCTION record_change('key_id', 'key_hash');
+    AFTER INSERT OR UPDATE OF store_id, key_id, key_hash, name, scopes, expires_at, revoked_at
+        OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION record_change('api_keys', 'key_id', 'key_hash');
 COMMENT ON TRIGGER record_change ON api_keys IS 'Who made and who revoked a key.';
 
 -- New products come by the million, with the ledger of their units.
 CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON products
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION record_change('product_id');
+    EXECUTE FUNCTION record_change('products', 'product_id');
 COMMENT ON TRIGGER record_change ON products IS 'Who changed a price, a name, what is offered.';
 
 CREATE OR REPLACE TRIGGER record_deletion AFTER DELETE ON products
-    FOR EACH ROW EXECUTE FUNCTION record_change('product_id');
+    FOR EACH ROW EXECUTE FUNCTION record_change('products', 'product_id');
 COMMENT ON TRIGGER record_deletion ON products IS 'Who took a product away.';

@@ -3,9 +3,11 @@ CREATE OR REPLACE FUNCTION activate_user(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_link user_links;
+    v_now timestamptz;
 BEGIN
     -- Lock.
     v_link := lock_link(p_store_id, p_token_hash, 'activation');
+    v_now := clock_timestamp();
 
     -- Check. A link that was followed is good for nothing but the same answer.
     result_code := CASE
@@ -15,7 +17,7 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    UPDATE user_links SET used_at = clock_timestamp()
+    UPDATE user_links SET used_at = v_now
     WHERE store_id = p_store_id AND token_hash = p_token_hash;
     PERFORM set_change_context('user:' || v_link.user_id);
     UPDATE users SET is_active = true

@@ -5,8 +5,10 @@ DECLARE
     v_link user_links;
 BEGIN
     -- The user first, then the link: as whoever disables a user and voids the links.
-    PERFORM FROM users AS u JOIN user_links AS l USING (store_id, user_id)
-    WHERE l.store_id = p_store_id AND l.token_hash = p_token_hash FOR UPDATE OF u;
+    PERFORM FROM users AS u JOIN user_links AS l
+        ON l.store_id = u.store_id AND l.user_id = u.user_id
+    WHERE l.store_id = p_store_id AND l.token_hash = p_token_hash
+    FOR UPDATE OF u;
     SELECT * INTO v_link FROM user_links
     WHERE store_id = p_store_id AND token_hash = p_token_hash AND purpose = p_purpose
         AND (used_at IS NOT NULL OR expires_at > clock_timestamp())

@@ -3,9 +3,11 @@ CREATE OR REPLACE FUNCTION reset_password(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_link user_links;
+    v_now timestamptz;
 BEGIN
     -- Lock.
     v_link := lock_link(p_store_id, p_token_hash, 'reset');
+    v_now := clock_timestamp();
 
     -- Check.
     result_code := CASE
@@ -14,7 +16,7 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    UPDATE user_links SET used_at = clock_timestamp()
+    UPDATE user_links SET used_at = v_now
     WHERE store_id = p_store_id AND token_hash = p_token_hash;
     PERFORM set_password(p_store_id, v_link.user_id, p_new_hash, 'user:' || v_link.user_id);
 END $$;

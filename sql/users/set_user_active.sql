@@ -3,31 +3,40 @@ CREATE OR REPLACE FUNCTION set_user_active(
     OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
-    v_is_active boolean;
+    v_user users;
+    v_admins bigint[];
 BEGIN
-    -- Lock.
-    SELECT is_active INTO v_is_active FROM users
+    -- Lock. The admins, too, in order: two who disable each other are judged one by one.
+    v_admins := ARRAY(
+        SELECT user_id FROM users
+        WHERE store_id = p_store_id AND role = 'admin' AND is_active AND NOT p_is_active
+        ORDER BY user_id FOR NO KEY UPDATE
+    );
+    SELECT * INTO v_user FROM users
     WHERE store_id = p_store_id AND user_id = p_user_id FOR UPDATE;
 
     -- Check.
-    result_code := CASE WHEN FOUND THEN 'ok' ELSE 'unknown_user' END;
+    result_code := CASE
+        WHEN v_user.user_id IS NULL THEN 'unknown_user'
+        WHEN v_admins = ARRAY[p_user_id] THEN 'last_admin'
+        ELSE 'ok' END;
     IF result_code <> 'ok' THEN RETURN; END IF;
 
-    -- Write. Who is disabled has no way back but by an admin: tokens and links are void.
+    -- Write. Who is disabled has no way back but by an admin: sessions and links are void.
     IF NOT p_is_active THEN
         DELETE FROM user_links
         WHERE store_id = p_store_id AND user_id = p_user_id AND used_at IS NULL;
     END IF;
-    IF v_is_active <> p_is_active THEN
+    IF v_user.is_active <> p_is_active THEN
         PERFORM set_change_context(p_actor);
         UPDATE users SET is_active = p_is_active,
             token_generation = token_generation + CASE WHEN p_is_active THEN 0 ELSE 1 END
         WHERE store_id = p_store_id AND user_id = p_user_id;
         PERFORM set_change_context(NULL);
     END IF;
-    document := user_document(p_store_id, p_user_id);
+    document := user_documents(p_store_id, ARRAY[p_user_id]) -> 0;
 END $$;
 
 COMMENT ON FUNCTION set_user_active IS
-    'Let a user sign in, or no longer: tokens of one who is disabled stop at once. Codes: ok, '
-    'unknown_user.';
+    'Let a user sign in, or no longer: sessions of one who is disabled end at once. Codes: ok, '
+    'last_admin (nobody could let anybody in again), unknown_user.';

@@ -2,11 +2,15 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from service.web.auth import AUTH, HASHER, digest, new_key
+import msgspec
+
+from service.web.auth import AUTH, Grant, digest, new_key
+from service.web.passwords import HASHER
 from tests.support.aliases import (
     Api,
     Levels,
@@ -117,29 +121,32 @@ async def create_user(
 ) -> int:
     await sql.execute("SELECT create_store($1)", store_id)
     row = await sql.fetchrow(
-        "SELECT * FROM create_user($1, $2, $3, $4, $5, 'tests')",
+        "SELECT * FROM create_user($1, $2, $3, $4, $5, NULL, 'tests')",
         *(store_id, login, PASSWORD_HASH, role, is_active),
     )
-    assert row["result_code"] == "ok"
-    return int(row["new_user_id"])
+    assert row["result_code"] == "created"
+    return int(json.loads(row["document"])["user_id"])
 
 
-async def create_key(sql: Any, store_id: str = "main", name: str = "till") -> str:
+async def create_key(sql: Any, store_id: str = "main", name: str = "till", **more: Any) -> str:
+    """create_key(sql, scopes=["stock"], expires_at=…): a key, as it is shown once."""
     await sql.execute("SELECT create_store($1)", store_id)
     key = new_key(store_id)
-    query = "SELECT result_code FROM create_api_key($1, $2, $3, 'tests')"
-    assert await sql.fetchval(query, store_id, name, digest(key)) == "ok"
+    query = "SELECT result_code FROM create_api_key($1, $2, $3, $4, $5, 'tests')"
+    parameters = (store_id, name, digest(key), more.get("scopes"), more.get("expires_at"))
+    assert await sql.fetchval(query, *parameters) == "created"
     return key
 
 
-async def token_of(sql: Any, api: Api, user_id: int) -> str:
+async def token_of(sql: Any, api: Api, user_id: int, *, has_totp: bool = False) -> str:
     """A token as signing in would give, without the time that takes."""
-    user = await sql.fetchrow("SELECT * FROM users WHERE user_id = $1", user_id)
-    now = int(datetime.now(UTC).timestamp())
-    answer = api.app[AUTH].tokens.grant(
-        user["store_id"], user_id, user["role"], user["token_generation"], now, now
+    store_id = await sql.fetchval("SELECT store_id FROM users WHERE user_id = $1", user_id)
+    document = await sql.fetchval(
+        "SELECT begin_session($1, $2, $3, '192.0.2.1', 'tests', '30 days', '1 hour')",
+        *(store_id, user_id, has_totp),
     )
-    return str(answer["access_token"])
+    grant = msgspec.json.decode(document, type=Grant)
+    return str(api.app[AUTH].tokens.answer(store_id, grant)["access_token"])
 
 
 SIGN_IN, SIGN_OUT, REFRESH = "/api/v1/auth", "/api/v1/auth/logout", "/api/v1/auth/refresh"

@@ -28,11 +28,11 @@ async def test_what_an_admin_did_is_on_record(
 ) -> None:
     admin, maria = await user("root", role="admin"), await user("maria")
     header, made = await header_of(admin), len(await log(sql))
-    assert made == 2
+    assert made == 3  # two users, one signed in
     await api.put(f"/api/v1/users/{maria}", json={"is_active": False}, headers=header)
     await api.post(f"/api/v1/users/{maria}/reset-link", headers=header)
     await api.post("/api/v1/auth/logout", headers=header)
-    disabled, link, out = (await log(sql))[made:]
+    disabled, link, ended, out = (await log(sql))[made:]
     assert disabled == (
         f"user:{admin}",
         f"users/{maria}",
@@ -41,7 +41,13 @@ async def test_what_an_admin_did_is_on_record(
     )
     assert link[:3] == (f"user:{admin}", f"user_links/{maria}", "insert")
     assert link[3]["token_hash"] == "not shown"
-    assert out[:2] == (f"user:{admin}", f"users/{admin}")
+    assert ended[:3] == (f"user:{admin}", f"users/{admin}", "update")
+    assert out == (
+        f"user:{admin}",
+        f"users/{admin}",
+        "sign_out",
+        {"login": "root", "address": "127.0.0.1"},
+    )
 
 
 async def test_what_is_done_by_hand_is_on_record_under_the_login_that_did_it(

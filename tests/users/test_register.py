@@ -1,6 +1,7 @@
 """POST /users and the link in its answer."""
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -88,7 +89,7 @@ async def test_a_link_is_of_its_store(api: Api, sql: Any) -> None:
     assert (await api.get(elsewhere)).status == 404
 
 
-async def test_a_login_is_taken_whatever_the_size_of_its_letters(api: Api, sql: Any) -> None:
+async def test_a_login_is_taken_whatever_its_case(api: Api, sql: Any) -> None:
     assert (await api.post(REGISTER, json=MARIA)).status == 201
     for login in ("maria", "MARIA"):
         response = await api.post(REGISTER, json=MARIA | {"login": login})
@@ -137,7 +138,7 @@ async def test_the_function_refuses_nonsense(sql: Any) -> None:
     good = ["main", "maria", "$argon2id$", "customer", True, None]
     for position, bad in ((1, "two words"), (1, None), (2, "plain"), (2, None), (3, "root")):
         given = [*good[:position], bad, *good[position + 1 :]]
-        code = "SELECT result_code FROM create_user($1, $2, $3, $4, $5, $6)"
+        code = "SELECT result_code FROM create_user($1, $2, $3, $4, $5, NULL, $6)"
         assert await sql.fetchval(code, *given) == "invalid_request"
 
 
@@ -147,3 +148,28 @@ async def test_links_start_with_the_public_url(serve: Any) -> None:
     assert answer["activation_link"].startswith(
         "https://shop.example/holdfast/api/v1/stores/main/users/activation?token="
     )
+
+
+async def test_a_registration_that_nobody_activates_lapses_and_its_login_is_free(
+    api: Api, sql: Any
+) -> None:
+    for login in ("maria", "peter", "paul", "payer"):
+        await api.post(REGISTER, json=MARIA | {"login": login})
+    await sql.execute(
+        "SELECT set_user_active('main', user_id, false, 'x') FROM users WHERE login = 'paul'"
+    )
+    await sql.execute(
+        "SELECT receive_payment('main', 't1', user_id, 'bill', 5) FROM users WHERE login = 'payer'"
+    )
+    assert (await api.post(REGISTER, json=MARIA)).status == 409
+    await sql.execute("UPDATE user_links SET expires_at = clock_timestamp()")
+    assert (await api.post(REGISTER, json=MARIA | {"login": "MARIA"})).status == 201
+
+    find, sweep = "find_lapsed_registrations()", "sweep_registrations('main', 10)"
+    assert json.loads(await sql.fetchval(f"SELECT document FROM {find}")) == [{"store_id": "main"}]
+    assert json.loads(await sql.fetchval(f"SELECT document FROM {sweep}")) == {"done": 1}
+    assert json.loads(await sql.fetchval(f"SELECT document FROM {find}")) == []
+    left = await sql.fetch("SELECT login FROM users ORDER BY login")
+    assert [row["login"] for row in left] == ["MARIA", "paul", "payer"]
+    actors = "SELECT array_agg(actor) FROM audit_log WHERE action = 'delete' AND subject LIKE 'u%'"
+    assert (await sql.fetchval(actors))[1] == "the worker"

@@ -1,8 +1,9 @@
 CREATE OR REPLACE FUNCTION revoke_api_key(
     p_store_id text, p_key_id bigint, p_actor text, OUT result_code text
-) LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_key api_keys;
+    v_now timestamptz := clock_timestamp();
 BEGIN
     -- Lock.
     SELECT * INTO v_key FROM api_keys
@@ -17,7 +18,7 @@ BEGIN
 
     -- Write.
     PERFORM set_change_context(p_actor);
-    UPDATE api_keys SET revoked_at = clock_timestamp()
+    UPDATE api_keys SET revoked_at = v_now
     WHERE store_id = p_store_id AND key_id = p_key_id;
     PERFORM set_change_context(NULL);
 END $$;

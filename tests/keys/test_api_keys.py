@@ -130,7 +130,7 @@ async def test_a_use_waits_for_nobody_who_holds_the_key(
 
 
 async def test_a_key_needs_a_store_and_a_name(sql: Any) -> None:
-    create = "SELECT result_code FROM create_api_key($1, $2, $3, NULL)"
+    create = "SELECT result_code FROM create_api_key($1, $2, $3, NULL, NULL, NULL)"
     await sql.execute("SELECT create_store('main')")
     assert await sql.fetchval(create, "nowhere", "till", b"x" * 32) == "unknown_store"
     assert await sql.fetchval(create, "main", "", b"x" * 32) == "invalid_request"
