@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import growth, report
+from bench import growth, mixed, report
 from bench.about import about
 from bench.cluster import Cluster, fresh_cluster
 from bench.load import HERE, BenchError, Figures, Work, find_program
@@ -56,12 +56,13 @@ def parser() -> argparse.ArgumentParser:
         "idle": "one client of an idle service",
         "memory": "what an API process needs under load",
         "cpu": "time on a processor that a reservation costs, of Holdfast and bare aiohttp",
+        "mixed": "clients that do everything at once to the same five products",
     }
     for name, words in kinds.items():
         command = commands.add_parser(name, help=words, description=words)
         command.add_argument("--seconds", type=float, default=10, help="of a round (10)")
         command.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
-        connections = [64] if name == "cpu" else [64, 256]
+        connections = [64] if name in ("cpu", "mixed") else [64, 256]
         command.add_argument("--connections", type=_numbers, default=connections, help="64,256")
         command.add_argument("--batch-connections", type=int, default=8, help="for batches (8)")
         command.add_argument("--works", help="only these, as in uniform,hot")
@@ -86,16 +87,21 @@ async def measure(arguments: argparse.Namespace) -> None:
     assert this
     # Killed, we would leave behind what we have started.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    name = arguments.name or arguments.command
     async with fresh_cluster() as cluster:
-        steps = await plan(cluster, arguments)
-        if not steps:
-            raise BenchError("nothing of that kind is measured here")
-        await take_turns(steps, arguments.rounds)
         facts = await about(cluster, seconds=arguments.seconds, rounds=arguments.rounds)
-        name = arguments.name or arguments.command
-        document = report.as_document(name, facts, [measurement for measurement, _ in steps])
+        if arguments.command == "mixed":
+            figures = await mixed.measure(cluster, arguments.connections[0], arguments.seconds)
+            document = {"name": name, **facts, **figures}
+        else:
+            steps = await plan(cluster, arguments)
+            if not steps:
+                raise BenchError("nothing of that kind is measured here")
+            await take_turns(steps, arguments.rounds)
+            document = report.as_document(name, facts, [measurement for measurement, _ in steps])
     report.write(RESULTS / f"{name}.json", document)
-    print(report.cpu_table(document) if arguments.command == "cpu" else report.table(document))
+    tables = {"cpu": report.cpu_table, "mixed": mixed.table}
+    print(tables.get(arguments.command, report.table)(document))
 
 
 async def plan(cluster: Cluster, arguments: argparse.Namespace) -> list[Step]:
