@@ -6,6 +6,7 @@ import sys
 
 import asyncpg
 import uvloop
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from service import results
@@ -53,7 +54,7 @@ def main() -> int:
         said = results.error_body(refusal.code, refusal.detail, **refusal.fields)
         print(f"holdfast: {said['detail'] or said['message']}", file=sys.stderr)
         return WRONG_USE
-    except (*OURS, OSError, asyncpg.PostgresError, DBAPIError) as error:
+    except (*OURS, CommandError, OSError, asyncpg.PostgresError, DBAPIError) as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:

@@ -113,6 +113,11 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
 END $$
 """
 
+NO_CONTRIB = (
+    "PostgreSQL's server has no extension {}: install what it calls contrib (Debian and Docker's "
+    "image have it), then migrate again."
+)
+
 
 def create_owner_engine(url: str | None = None) -> AsyncEngine:
     """An engine for schema work on `url`, by default the one the settings name."""
@@ -148,21 +153,27 @@ def split_script(script: str) -> list[str]:
     return [part.strip() for part in parts if COMMENTS.sub("", part).strip()]
 
 
-def create_extension(name: str) -> None:
+def create_extension(name: str) -> str:
     """Have an extension of contrib, in schema public, where nothing of ours mixes with it.
 
     The login makes it, not the schema's owner, who need not be allowed to: our extensions are
     trusted, so CREATE on the database is enough. One that is there already is taken as it is.
+    Returns the schema that it is in, quoted.
     """
     try:
         run_script(AS_LOGIN.format(f"CREATE EXTENSION IF NOT EXISTS {name} SCHEMA public"))
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "42501":
+        problem = {
+            "42501": f"This login may not make the extension {name}. An administrator can, in this "
+            f"database: CREATE EXTENSION {name} SCHEMA public. Then migrate again.",
+            "58P01": NO_CONTRIB.format(name),  # until PostgreSQL 15
+            "0A000": NO_CONTRIB.format(name),
+        }.get(getattr(error.orig, "sqlstate", ""))
+        if not problem:
             raise
-        raise CommandError(
-            f"This login may not make the extension {name}. An administrator can, in this "
-            f"database: CREATE EXTENSION {name} SCHEMA public. Then migrate again."
-        ) from error
+        raise CommandError(problem) from error
+    schema = "SELECT CAST(CAST(extnamespace AS regnamespace) AS text) FROM pg_extension"
+    return str(op.get_bind().scalar(text(f"{schema} WHERE extname = :name"), {"name": name}))
 
 
 def drop_extension(name: str) -> None:

@@ -26,7 +26,7 @@ from service.results import Refusal
 
 logger = logging.getLogger("holdfast.database")
 
-CONNECTIONS = 20
+CONNECTIONS = 22
 """Of one API process: the whole budget. Whoever needs connections of their own claims a share."""
 LEAST_LEFT = 8
 """For all that claims no share."""

@@ -22,7 +22,7 @@ BEGIN
             AND (name, price, is_active) IS DISTINCT FROM (p_name, p_price, p_is_active);
         PERFORM set_change_context(NULL);
     END IF;
-    document := product_document(p_store_id, p_product_id);
+    document := describe_products(p_store_id, ARRAY[p_product_id]) -> 0;
 END $$;
 
 COMMENT ON FUNCTION change_product IS

@@ -24,7 +24,7 @@ BEGIN
         VALUES (p_store_id, p_product_id, p_name, p_price, p_is_active);
         PERFORM set_change_context(NULL);
     END IF;
-    document := product_document(p_store_id, p_product_id);
+    document := describe_products(p_store_id, ARRAY[p_product_id]) -> 0;
 END $$;
 
 COMMENT ON FUNCTION create_product IS

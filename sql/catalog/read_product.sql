@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION read_product(
     OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 BEGIN
-    document := product_document(p_store_id, p_product_id);
+    document := describe_products(p_store_id, ARRAY[p_product_id]) -> 0;
     IF NOT (p_with_inactive OR (document -> 'is_active')::boolean) THEN
         document := NULL;
     END IF;

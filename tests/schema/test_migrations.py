@@ -316,6 +316,12 @@ async def finish(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     return process.returncode, output.decode()
 
 
+def tables_of(found: dict[str, str]) -> dict[str, str]:
+    """A snapshot without what is made by sql/, which each downgrade drops, whoever brought it."""
+    made = ("function holdfast.", "trigger ")
+    return {name: text for name, text in found.items() if not name.startswith(made)}
+
+
 async def test_every_revision_goes_up_down_and_up_again(
     new_database: NewDatabase, reference: dict[str, str]
 ) -> None:
@@ -339,7 +345,8 @@ async def test_every_revision_goes_up_down_and_up_again(
         up = script.revision
         at[up] = await go(command.upgrade, up)
         assert at[up] != at[down], f"{up} changes nothing"
-        assert await go(command.downgrade, down) == at[down], f"{up} leaves something behind"
+        left = await go(command.downgrade, down)
+        assert tables_of(left) == tables_of(at[down]), f"{up} leaves something behind"
         assert await go(command.upgrade, up) == at[up], f"{up} is not the same again"
         down = up
     assert await snapshot(url) == reference
@@ -800,6 +807,48 @@ async def test_separate_logins_for_the_owner_and_the_service(bare: BareCluster) 
     assert await reserve(owner_url, service_url) == ("holdfast_service", "ok")
     with pytest.raises(DBAPIError, match="permission denied"):
         await migrate.upgrade_in_thread(service_url)
+
+
+async def test_a_login_that_may_make_no_extension_is_told_who_can(
+    bare: BareCluster, start: Start
+) -> None:
+    await bare.admin.execute((migrate.SQL / "roles" / "roles.sql").read_text())
+    await bare.admin.execute("CREATE DATABASE of_the_admin")
+    url = await bare.login("poor", "IN ROLE holdfast_owner", database="of_the_admin")
+    as_admin = with_database(bare.url, "of_the_admin")
+    await fetch(as_admin, "CREATE SCHEMA holdfast AUTHORIZATION holdfast_owner")
+    made: list[str] = []
+    while len(made) < 5:
+        command_line = (("alembic", "upgrade", "head"), ("service", "migrate"))[len(made) % 2]
+        status, output = await finish(await start(*command_line, HOLDFAST_DATABASE_URL=url))
+        if status == 0:
+            break
+        assert "Traceback" not in output
+        said = re.search(
+            r"This login may not make the extension (\w+)\. An administrator can, in this"
+            r" database: (CREATE EXTENSION .*)\. Then migrate again\.$",
+            output.strip(),
+        )
+        assert said, output
+        made.append(said[1])
+        await fetch(as_admin, said[2])
+    assert made == ["btree_gist", "btree_gin", "pg_trgm"]
+    assert await reserve(url, as_admin) == ("holdfast_service", "ok")
+    await asyncio.to_thread(migrate.downgrade, url, "base")
+    assert "extension pg_trgm" in await snapshot(url), "it is not ours to take away"
+
+
+async def test_an_extension_that_is_elsewhere_is_taken_as_it_is(bare: BareCluster) -> None:
+    url = await bare.login("plain")
+    await fetch(url, 'CREATE SCHEMA "of the DBA"')
+    await fetch(url, 'CREATE EXTENSION pg_trgm SCHEMA "of the DBA"')
+    await migrate.upgrade_in_thread(url)
+    index = "SELECT indexdef FROM pg_indexes WHERE indexname = 'products_by_trigrams'"
+    assert '"of the DBA".gin_trgm_ops' in (await fetch(url, index))[0][0]
+    await fetch(url, "CREATE TABLE of_the_dba (a text)")
+    await fetch(url, 'CREATE INDEX ON of_the_dba USING gin (a "of the DBA".gin_trgm_ops)')
+    await asyncio.to_thread(migrate.downgrade, url, "base")
+    assert "extension pg_trgm" in await snapshot(url), "the DBA's index needs it"
 
 
 async def test_four_databases_of_a_cluster_without_roles_at_once(

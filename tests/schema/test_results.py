@@ -31,7 +31,9 @@ NO_VALUES = {
     ("UpdateStmt", "whereClause"),
     ("DeleteStmt", "whereClause"),
 }
-TAKE_FORMATS = {"extract", "format", "to_char", "set_config", "current_setting"}
+TAKE_FORMATS = {
+    "extract", "format", "to_char", "set_config", "current_setting", "regexp_replace"
+}  # fmt: skip
 EVERY_WAY = """
 CREATE FUNCTION every_way(p_store_id text, OUT result_code text) LANGUAGE plpgsql AS $$
 DECLARE

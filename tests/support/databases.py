@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
 from alembic.script import ScriptDirectory
@@ -11,13 +11,18 @@ from service.database import migrate
 from tests.support.servers import with_database
 
 
-@asynccontextmanager
-async def empty_database(cluster: str) -> AsyncIterator[str]:
+def empty_database(cluster: str) -> AbstractAsyncContextManager[str]:
     """URL of a database made for the time being, with nothing in it."""
-    name = f"holdfast_empty_{secrets.token_hex(4)}"
+    return copied_database(cluster, "template1")
+
+
+@asynccontextmanager
+async def copied_database(cluster: str, template: str) -> AsyncIterator[str]:
+    """URL of a copy made for the time being."""
+    name = f"holdfast_copy_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(cluster)
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield with_database(cluster, name)
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
