@@ -23,7 +23,7 @@ import pytest
 
 from service.app import create_app
 from service.database import migrate
-from service.database.connections import connected
+from service.database.connections import CALL_SECONDS, connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
 from service.settings import ROOT, Settings
@@ -109,11 +109,20 @@ def _every_answer_is_as_declared() -> Iterator[None]:
 
 @pytest.fixture
 async def connect_as(dsn: str) -> AsyncIterator[Connect]:
-    """connect_as("owner" | "service" | "reader"): raw connections, closed afterwards."""
+    """connect_as("owner" | "service" | "reader"): raw connections, closed afterwards.
+
+    A patient one waits for locks as long as a test on a busy machine may need.
+    """
     async with AsyncExitStack() as stack:
 
-        async def open_connection(role: str = "owner") -> Any:
-            return await stack.enter_async_context(connected(dsn, f"holdfast_{role}"))
+        async def open_connection(role: str = "owner", *, is_patient: bool = False) -> Any:
+            seconds = None if is_patient else CALL_SECONDS
+            opened = connected(dsn, f"holdfast_{role}", seconds=seconds)
+            connection = await stack.enter_async_context(opened)
+            if is_patient:
+                for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+                    await connection.execute(f"SET {name} = 0")
+            return connection
 
         yield open_connection
 

@@ -342,7 +342,7 @@ async def test_credits_and_debits_of_one_account_at_once_add_up(
 
 async def second_with_the_last_money(connect_as: Connect, user_id: int, account_id: int) -> str:
     """The code of a purchase that comes while another, of another product, spends the money."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     buy = "SELECT result_code FROM buy_product('main', $1, $2, $3, 1)"
     transaction = first.transaction()
     await transaction.start()
@@ -384,7 +384,7 @@ async def test_without_the_lock_the_second_decides_on_money_that_is_gone(
 
 async def second_for_the_last_unit(connect_as: Connect, user_id: int, account_id: int) -> str:
     """The code of a purchase that comes while a reservation of the last unit is not committed."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     await first.fetch("SELECT * FROM reserve_stock('main', '1', '7', 1)")

@@ -328,7 +328,7 @@ async def test_first_payments_into_one_bill_at_once_are_all_there(
 
 async def second_credit(connect_as: Connect, user_id: int) -> str:
     """The code of a payment that comes while another fills the account."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     pay = "SELECT result_code FROM receive_payment('main', $1, $2, '11', 9223372036854775000)"
     transaction = first.transaction()
     await transaction.start()

@@ -167,7 +167,7 @@ async def test_a_product_with_a_history_is_only_offered_no_more(
 
 async def second_after_removal(connect_as: Connect) -> str:
     """The code of a reservation that comes while the product is being removed."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     removal = await first.fetchrow("SELECT * FROM remove_product('main', '7', NULL)")
@@ -188,7 +188,7 @@ async def test_who_reserves_while_it_is_removed_waits_and_is_told(
 
 async def removed_while_stocked(connect_as: Connect) -> str:
     """What is answered to a removal that comes while the first units arrive."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     await first.execute("UPDATE stock SET on_hand = 1")

@@ -99,7 +99,7 @@ async def test_moves_of_two_bookings_onto_each_others_tables_do_not_deadlock(
 
 async def second_of_two(connect_as: Connect, ids: list[int]) -> str:
     """What a confirm answers that comes while a rival's has not committed."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     assert await first.fetchval(CONFIRM, ids[0], False, DEFAULTS) == "ok"
@@ -133,7 +133,7 @@ async def test_without_the_lock_of_the_table_the_race_is_real(
         await house.asked(table_id, at(starts), at(23)),
     ]
     await without_lock("bookings/lock_booking.sql", "ORDER BY t.table_id FOR NO KEY UPDATE")
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     assert await first.fetchval(CONFIRM, ids[0], False, DEFAULTS) == "ok"

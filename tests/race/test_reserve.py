@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.aliases import Api, Connect, Stocked
 from tests.support.builders import URL, answer, callback, post_all, reserve, reserved
-from tests.support.waits import until_waiting
+from tests.support.waits import certain, until_waiting
 
 
 async def test_500_clients_for_one_unit_one_gets_it(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -65,7 +66,7 @@ async def test_baskets_in_opposite_order_never_deadlock(
     codes: Counter[str] = Counter()
 
     async def shop(seed: int) -> None:
-        connection = await connect_as("service")
+        connection = await connect_as("service", is_patient=True)
         chance = random.Random(seed)
         for n in range(60):
             basket = chance.sample(products, 4)
@@ -107,12 +108,11 @@ async def shop_in_opposite_order(services: list[Api], products: list[str], secon
             basket = chance.sample(products, 4)
             cart = f"{seed}-{n}"
             lines = [{"product_id": product, "quantity": 1} for product in basket]
-            status, body = await answer(
-                await api.post(URL, json={"reservation_id": cart, "lines": lines})
-            )
+            sent = {"reservation_id": cart, "lines": lines}
+            status, body = await certain(partial(api.post, URL, json=sent))
             assert status == 201, body
             verb = chance.choice(["commit", "release"])
-            status, body = await answer(await api.post(f"{URL}/{cart}/{verb}"))
+            status, body = await certain(partial(api.post, f"{URL}/{cart}/{verb}"))
             assert status == 200, body
             held += 1
             if loop.time() >= ends_at:
@@ -137,7 +137,7 @@ async def test_baskets_in_opposite_order_over_the_api_are_all_served(
 
 async def second_of_two(connect_as: Connect) -> str:
     """The code that a caller gets who comes while another has not committed the last unit."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     transaction = first.transaction()
     await transaction.start()
     assert await reserve(first, ("1", [("a", 1)])) == ["ok"]

@@ -253,7 +253,7 @@ async def test_50_demands_of_the_last_10_units_10_get_one(api: Api, stocked: Sto
 
 async def second_of_two(connect_as: Connect) -> str:
     """The code that a demand gets which comes while another has not committed the last unit."""
-    first, second = await connect_as("owner"), await connect_as("owner")
+    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
     demand = "SELECT result_code FROM move_stock('main', 'demand', '{a}', '{1}', NULL, 'me')"
     async with first.transaction():
         assert await first.fetchval(demand) == "ok"

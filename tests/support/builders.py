@@ -16,6 +16,7 @@ from tests.support.aliases import (
     Levels,
     Socket,
 )
+from tests.support.waits import certain
 
 RESERVE = "/api/v1/reserve"
 
@@ -101,8 +102,7 @@ async def post_all(api: Api, bodies: list[dict[str, Any]]) -> list[tuple[int, di
     """Every callback at once, each on a connection of its own."""
 
     async def post(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        response = await api.post("/api/v1/reserve", json=body)
-        return response.status, await response.json()
+        return await certain(lambda: api.post("/api/v1/reserve", json=body))
 
     return await asyncio.gather(*map(post, bodies))
 

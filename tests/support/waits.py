@@ -20,7 +20,7 @@ async def becomes(condition: Callable[[], Awaitable[Any]], *, seconds: float = 1
 async def until_waiting(first: Any, second: Any) -> None:
     """Wait, looking through one connection, until another waits for a lock."""
     is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await first.fetchval(is_waiting, second.get_server_pid()):
             await asyncio.sleep(0.01)
 
@@ -53,7 +53,7 @@ async def listens(sql: Any) -> None:
     await becomes(lambda: sql.fetchval(LISTENERS))
 
 
-NOTHING_DONE = ("overloaded", "database_busy", "database_timeout")
+NOTHING_DONE = ("overloaded", "database_busy", "database_timeout", "conflict")
 
 
 async def certain(send: Callable[[], Awaitable[Any]]) -> tuple[int, dict[str, Any]]:
