@@ -22,6 +22,8 @@ SHORTEST_KEY = 24
 ROOT = Path(__file__).resolve().parent.parent
 
 SECRET_BYTES = 32
+DISTINCT_LETTERS = 8
+"""In each secret. 32 random digits, the poorest of alphabets, have fewer in one of 5,000."""
 
 Network = IPv4Network | IPv6Network
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -323,6 +325,13 @@ def _check_secret(settings: Settings) -> None:
         raise ValueError(f"{PREFIX}ENVIRONMENT=production needs one of at least 32 bytes")
     if any(len(secret.encode()) < SECRET_BYTES for secret in settings.jwt_secrets):
         raise ValueError("each secret has to be of at least 32 bytes")
+    if settings.environment == "production" and not all(map(_is_random, settings.jwt_secrets)):
+        raise ValueError("each secret has to be random, such as from: openssl rand -hex 32")
+
+
+def _is_random(secret: str) -> bool:
+    """Whether it is neither of a few letters nor a shorter text repeated."""
+    return len(set(secret)) >= DISTINCT_LETTERS and secret not in (secret + secret)[1:-1]
 
 
 def _check_chat(settings: Settings) -> None:

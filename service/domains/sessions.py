@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from sqlalchemy import Row, TextClause, text
 
 from service import results
 from service.jobs import Job, done_by, found_by
+from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
 from service.web.auth import AUTH, SESSION_LIFETIME, Grant, client_of
@@ -49,6 +51,7 @@ CONFIRM_TOTP = text(
 REMOVE_TOTP = text("SELECT * FROM remove_totp(:store_id, :user_id, :session_id, :actor)")
 
 SWEEP_EVERY = 600.0
+pause = asyncio.sleep
 STEPS_OFF = 1
 """How many steps of 30 s a phone's clock may be off, either way."""
 
@@ -223,22 +226,20 @@ async def change_password(request: web.Request, change: PasswordChange) -> web.R
     caller, client = request[CALLER], client_of(request)
     if change.password == change.current_password:
         raise refuse_reused()
-    new_hash = await request.app[AUTH].passwords.hash_new(change.password, caller.login)
     own = {"store_id": request[STORE_ID], "user_id": caller.user_id}
     at = {**own, "address": client["address"]}
     started, is_right = await _compare(request, START_PASSWORD_CHECK, at, change.current_password)
-    row = await call(
-        request,
-        REPLACE_PASSWORD,
-        **own,
-        **client,
-        **_session_limits(request),
-        session_id=caller.session_id,
-        known_hash=started.known_hash,
-        is_right=is_right,
-        new_hash=new_hash,
-    )
-    return _answer_token(request, row)
+    known = {"known_hash": started.known_hash, "is_right": is_right}
+    session = {"session_id": caller.session_id, **_session_limits(request)}
+    replace = partial(call, request, REPLACE_PASSWORD, **own, **client, **known, **session)
+    if not is_right:
+        return _answer_token(request, await replace(new_hash=None))
+    try:
+        new_hash = await request.app[AUTH].passwords.hash_new(change.password, caller.login)
+    except Refusal:  # of the new one: the present one was right, so that no try is counted
+        await replace(new_hash=None)
+        raise
+    return _answer_token(request, await replace(new_hash=new_hash))
 
 
 @routes.get("/users/me/sessions", USERS, query=SessionsQuery, answer=Sessions, codes=("ok",))
@@ -379,7 +380,7 @@ async def _compare(
         started = msgspec.json.decode(row.document, type=Started)
         if not started.delay_seconds:
             return started, await passwords.matches(started.known_hash, password)
-    await asyncio.sleep(started.delay_seconds)  # without keeping a place from others
+    await pause(started.delay_seconds)  # without keeping a place from others
     return started, await passwords.matches(started.known_hash, password)
 
 

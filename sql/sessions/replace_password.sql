@@ -19,7 +19,7 @@ BEGIN
     IF result_code <> 'unauthorized' THEN
         PERFORM settle_try(p_store_id, v_user.login, p_user_id, p_address, result_code);
     END IF;
-    IF result_code <> 'ok' THEN RETURN; END IF;
+    IF result_code <> 'ok' OR p_new_hash IS NULL THEN RETURN; END IF;
 
     -- Write.
     SELECT has_totp INTO v_has_totp FROM sessions
@@ -32,4 +32,5 @@ END $$;
 
 COMMENT ON FUNCTION replace_password IS
     'Change the password of a user who told the old one, and sign in anew: every session until '
-    'now is over. Codes: ok, wrong_credentials, unauthorized (there is no such user any more).';
+    'now is over. Without p_new_hash the try is settled and nothing changes. Codes: ok, '
+    'wrong_credentials, unauthorized (there is no such user any more).';

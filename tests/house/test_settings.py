@@ -14,6 +14,7 @@ from service.settings import (
     read_settings,
     unknown_settings,
 )
+from tests.support.builders import SECRET
 
 
 def test_nothing_set_is_the_default() -> None:
@@ -88,15 +89,26 @@ def test_choices_may_be_written_in_any_letter_case() -> None:
     settings = read_settings(
         {
             "HOLDFAST_ENVIRONMENT": "Production",
-            "HOLDFAST_JWT_SECRET": "X" * 32,
+            "HOLDFAST_JWT_SECRET": SECRET,
             "HOLDFAST_LOG_LEVEL": "WARNING",
             "HOLDFAST_LOG_FORMAT": "Json",
             "HOLDFAST_WORKER": " NONE ",
         }
     )
-    assert (settings.environment, settings.jwt_secret) == ("production", "X" * 32)
+    assert (settings.environment, settings.jwt_secret) == ("production", SECRET)
     assert (settings.log_level, settings.log_format) == ("warning", "json")
     assert settings.worker == "none"
+
+
+@pytest.mark.parametrize("secret", ["x" * 32, "0123456" * 6, "secret42" * 8, "s" * 40 + "ecret"])
+def test_production_takes_no_secret_that_can_be_guessed(secret: str) -> None:
+    """Also not beside a good one: each of them is taken."""
+    for secrets in (secret, f"{SECRET} {secret}"):
+        given = {"HOLDFAST_JWT_SECRET": secrets}
+        assert read_settings(given).jwt_secret == secrets  # while one develops
+        with pytest.raises(SettingsError, match=r"HOLDFAST_JWT_SECRET.*random") as wrong:
+            read_settings(given | {"HOLDFAST_ENVIRONMENT": "production"})
+        assert secret not in str(wrong.value)
 
 
 @pytest.mark.parametrize("name", sorted(filter(is_secret, Settings.__struct_fields__)))
@@ -188,7 +200,7 @@ def test_production_needs_a_long_secret() -> None:
     for secret in ("", " ", "x" * 31, "x" * 32 + " " + "y" * 31):
         with pytest.raises(SettingsError, match="HOLDFAST_JWT_SECRET"):
             read_settings(production | {"HOLDFAST_JWT_SECRET": secret})
-    assert read_settings(production | {"HOLDFAST_JWT_SECRET": "x" * 32}).environment == "production"
+    assert read_settings(production | {"HOLDFAST_JWT_SECRET": SECRET}).environment == "production"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from service.database.migrate import LOCK
 from tests.support.aliases import Stocked
-from tests.support.builders import RESERVE, SUCCESS, callback
+from tests.support.builders import RESERVE, SECRET, SUCCESS, callback
 from tests.support.processes import Service, Start, is_alive, open_files
 from tests.support.proxy import link_to
 from tests.support.servers import with_database
@@ -86,7 +86,7 @@ async def test_production_holds_callbacks_back_and_health_is_open(
     serve_process: Start, browser: Browser, stocked: Stocked, sql: Any
 ) -> None:
     await stocked({"7": 5})
-    service = await serve_process("--demo", environment="production", jwt_secret="s" * 32)
+    service = await serve_process("--demo", environment="production", jwt_secret=SECRET)
     async with browser.post(service.url + RESERVE, json=callback()) as response:
         assert response.status == 401
         assert (await response.json())["code"] == "unauthorized"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service.domains import sessions
 from service.web import passwords
 from service.web.auth import AUTH
 from service.web.passwords import HASHER, Passwords
@@ -157,6 +158,58 @@ async def test_guesses_that_come_together_are_counted_one_by_one(
     await user("maria")
     responses = await asyncio.gather(*(sign_in(api, "maria", OTHER) for _ in range(30)))
     assert Counter(response.status for response in responses) == {401: 10, 429: 20}
+
+
+async def attempt_from(api: Api, address: str, password: str) -> Any:
+    return await sign_in(api, "maria", password, headers={"X-Forwarded-For": address})
+
+
+async def test_strangers_keep_no_owner_out(
+    serve: Any, sql: Any, user: CreateUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong passwords from elsewhere slow a login down, by seconds, and lock nobody out."""
+    await user("maria")
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(sessions, "pause", sleep)
+    api = await serve(trusted_proxies="127.0.0.1")
+    for _ in range(11):
+        last = await attempt_from(api, "203.0.113.1", OTHER)
+    assert last.status == 429
+    assert (await attempt_from(api, "198.51.100.7", PASSWORD)).status == 200
+    assert slept == []
+
+    count = "UPDATE sign_in_attempts SET attempts = $1 WHERE subject = 'login maria'"
+    for tries, seconds in ((99, 0), (100, 1), (250, 2), (1000, 10), (1001, 10)):
+        await sql.execute(count, tries)
+        slept.clear()
+        assert (await attempt_from(api, "198.51.100.7", PASSWORD)).status == 200
+        assert sum(slept) == seconds, tries
+
+
+async def test_who_is_slowed_down_keeps_no_place_from_others(
+    api: Api, sql: Any, user: CreateUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await user("maria")
+    await user("peter")
+    await sign_in(api, "maria")
+    await sql.execute("UPDATE sign_in_attempts SET attempts = 100 WHERE subject = 'login maria'")
+    asleep, woken = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        asleep.set()
+        await woken.wait()
+
+    monkeypatch.setattr(sessions, "pause", sleep)
+    monkeypatch.setattr(passwords, "MOST_WAITING", 1)
+    slow = asyncio.create_task(sign_in(api, "maria"))
+    await asleep.wait()
+    assert (await sign_in(api, "peter")).status == 200
+    woken.set()
+    assert (await slow).status == 200
 
 
 async def test_a_right_password_forgives_its_login(api: Api, sql: Any, user: CreateUser) -> None:

@@ -109,7 +109,7 @@ async def post_all(api: Api, bodies: list[dict[str, Any]]) -> list[tuple[int, di
 
 PASSWORD = "correct horse"
 PASSWORD_HASH = HASHER.hash(PASSWORD)
-SECRET = "s" * 32
+SECRET = "0123456789abcdef-of-these-tests."
 
 
 def bearer(token: str) -> dict[str, str]:

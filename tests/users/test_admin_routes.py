@@ -1,6 +1,9 @@
 """What admins do about users: list, disable, give a link for another password."""
 
 import asyncio
+import base64
+import hashlib
+import re
 from collections import Counter
 from typing import Any
 
@@ -171,3 +174,46 @@ async def test_a_reset_activates_nobody(api: Api, user: CreateUser, admin: dict[
 async def test_users_of_an_unknown_store(sql: Any) -> None:
     code = "SELECT result_code FROM list_users('nowhere', NULL, 10)"
     assert await sql.fetchval(code) == "unknown_store"
+
+
+async def test_the_last_active_admin_cannot_be_disabled(
+    api: Api, user: CreateUser, admin: dict[str, str], header_of: Header, sql: Any
+) -> None:
+    root = await sql.fetchval("SELECT user_id FROM users")
+    await user("elsewhere", role="admin", store_id="north")
+    await user("asleep", role="admin", is_active=False)
+    refused = await api.put(f"{USERS}/{root}", json={"is_active": False}, headers=admin)
+    assert (refused.status, (await refused.json())["code"]) == (409, "last_admin")
+    assert (await api.put(f"{USERS}/{root}", json={"is_active": True}, headers=admin)).status == 200
+
+    second = await user("second", role="admin")
+    assert (
+        await api.put(f"{USERS}/{root}", json={"is_active": False}, headers=admin)
+    ).status == 200
+    refused = await api.put(
+        f"{USERS}/{second}", json={"is_active": False}, headers=await header_of(second)
+    )
+    assert refused.status == 409
+
+
+async def test_the_page_of_a_reset_link_runs_its_own_script_alone(api: Api) -> None:
+    page = await api.get(f"{RESET}")
+    policy = page.headers["Content-Security-Policy"]
+    text = await page.text()
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_a_link_of_the_release_before_still_sets_a_password(
+    api: Api, user: CreateUser, admin: dict[str, str]
+) -> None:
+    token = await reset_token(api, admin, await user("maria"))
+    assert (await api.post(f"{RESET}?token={token}", json={"password": OTHER})).status == 200
+    without = await api.post(RESET, json={"password": OTHER})
+    assert without.status == 422
+    assert (await without.json())["errors"][0]["field"] == "token"

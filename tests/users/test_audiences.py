@@ -55,7 +55,7 @@ async def everybody(cluster: str, template: str) -> AsyncIterator[Everybody]:
     admin = await asyncpg.connect(cluster)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {STRATEGY}")
     url = with_database(cluster, name)
-    settings = Settings(environment="production", jwt_secret=SECRET)
+    settings = Settings(environment="production", jwt_secret=SECRET, public_limit=0)
     client = TestClient(RealServer(create_app(settings, Database(url))))
     async with connected(url, OWNER) as sql, client:
         roles = {

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from tests.support.aliases import Api, Connect, CreateUser, Header, Stocked
-from tests.support.builders import create_key
+from tests.support.builders import OTHER, bearer, create_key, sign_in
 
+ME = "/api/v1/users/me/sessions"
 LOG = "SELECT actor, subject, action, details FROM audit_log ORDER BY entry_id"
 SECRETS = {
     "users": ["password_hash", "token_generation"],
@@ -112,3 +113,60 @@ async def test_the_reader_sees_the_log_and_no_secret(
         for column in columns:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await reader.fetch(f"SELECT {column} FROM {table}")
+
+
+SIGNED = (
+    "SELECT actor, subject, action, details FROM audit_log"
+    " WHERE action LIKE 'sign%' ORDER BY entry_id"
+)
+
+
+async def test_who_signs_in_is_refused_and_signs_out_is_on_record(
+    api: Api, sql: Any, user: CreateUser
+) -> None:
+    user_id = await user("maria")
+    for _ in range(3):
+        await sign_in(api, "maria", OTHER)
+        await sign_in(api, "Nobody", OTHER)
+    token = (await (await sign_in(api, "maria")).json())["access_token"]
+    session = await (await api.get(ME, headers=bearer(token))).json()
+    session_id = session["sessions"][0]["session_id"]
+    await api.delete(f"{ME}/{session_id}", headers=bearer(token))
+    entries = [(*row[:3], json.loads(row[3])) for row in await sql.fetch(SIGNED)]
+    here = {"address": "127.0.0.1"}
+    maria = {"login": "maria", **here, "session_id": session_id}
+    nobody = {"login": "Nobody", **here}
+    assert entries == [
+        ("address 127.0.0.1", f"users/{user_id}", "sign_in_refused", {"login": "maria", **here}),
+        ("address 127.0.0.1", "logins/nobody", "sign_in_refused", nobody),
+        (f"user:{user_id}", f"users/{user_id}", "sign_in", maria),
+        (f"user:{user_id}", f"users/{user_id}", "sign_out", maria),
+    ]
+
+
+async def test_refusals_are_one_row_for_each_login_address_and_window(
+    serve: Any, sql: Any, user: CreateUser
+) -> None:
+    """So that nobody can fill the table; a right password in between begins no new row."""
+    await user("maria")
+    api = await serve(trusted_proxies="127.0.0.1")
+
+    async def refused() -> int:
+        count = "SELECT count(*) FROM audit_log WHERE action = 'sign_in_refused'"
+        return int(await sql.fetchval(count))
+
+    async def wrong(address: str) -> None:
+        headers = {"X-Forwarded-For": address}
+        assert (await sign_in(api, "maria", OTHER, headers=headers)).status in (401, 429)
+
+    for _ in range(12):
+        await wrong("203.0.113.1")
+    assert await refused() == 1
+    await wrong("203.0.113.2")
+    assert await refused() == 2
+    assert (await sign_in(api, "maria", headers={"X-Forwarded-For": "203.0.113.2"})).status == 200
+    await wrong("203.0.113.2")
+    assert await refused() == 2
+    await sql.execute("UPDATE sign_in_attempts SET ends_at = clock_timestamp()")
+    await wrong("203.0.113.2")
+    assert await refused() == 3

@@ -111,3 +111,15 @@ async def test_of_two_tries_when_one_is_left_one_is_let_in(race: Race, sql: Any)
     for _ in range(9):
         await sql.execute(f"SELECT {begin}")
     assert await race(begin, begin) == ["ok", "too_many_requests"]
+
+
+async def test_of_two_admins_who_disable_each_other_one_stays(
+    race: Race, sql: Any, user: CreateUser
+) -> None:
+    one, other = await user("one", role="admin"), await user("other", role="admin")
+    codes = await race(
+        f"set_user_active('main', {one}, false, 'user:{other}')",
+        f"set_user_active('main', {other}, false, 'user:{one}')",
+    )
+    assert codes == ["ok", "last_admin"]
+    assert await sql.fetchval("SELECT array_agg(user_id) FROM users WHERE is_active") == [other]
