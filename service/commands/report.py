@@ -1,10 +1,13 @@
 """report: what a store has, as text on standard output, to the Telegram chat, or into a file."""
 
 import argparse
-import asyncio
-import shutil
+import os
 import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from service import delivery
 from service.commands import Commands
@@ -33,16 +36,51 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     async with service_url(settings) as dsn:
         if arguments.send:
             return await send_report(settings, dsn, store_id)
+        _say("Reading …")
         opened = reports.reading(dsn, "holdfast_worker", store_id, settings.time_zone)
         async with opened as report:
-            if not arguments.output:
-                async for line in reports.lines(report):
-                    print(line)
-                return 0
-            file = await reports.write_workbook(report)
-        with file, arguments.output.open("wb") as output:
-            await asyncio.to_thread(shutil.copyfileobj, file, output)
+            with tqdm(total=report.size, unit=" items", disable=_is_quiet(arguments)) as progress:
+                shown = report._replace(batches=_counted(report.batches, progress))
+                if arguments.output:
+                    await save(shown, arguments.output)
+                    return 0
+                return await show(shown)
+
+
+async def save(report: reports.Report, output: Path) -> None:
+    """Write a workbook."""
+    with output.open("wb") as file:
+        async for chunk in report.workbook():
+            file.write(chunk)
+
+
+async def show(report: reports.Report) -> int:
+    """Print a report. Who has read enough, as `head` does, makes no error of it."""
+    try:
+        async for line in reports.lines(report):
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _is_quiet(arguments: argparse.Namespace) -> bool | None:
+    """Whether there is no progress to show: beside the lines; and, None, where nobody looks."""
+    return True if not arguments.output and sys.stdout.isatty() else None
+
+
+async def _counted(
+    batches: AsyncIterator[Sequence[reports.Item]], progress: "tqdm[Any]"
+) -> AsyncIterator[Sequence[reports.Item]]:
+    async for batch in batches:
+        yield batch
+        progress.update(len(batch))
+
+
+def _say(message: str) -> None:
+    if sys.stderr.isatty():
+        print(message, file=sys.stderr)
 
 
 async def send_report(settings: Settings, dsn: str, store_id: str) -> int:

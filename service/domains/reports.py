@@ -1,59 +1,69 @@
 """Reports: all that a store has, as a workbook or as text.
 
-A report may be long: its rows come through a cursor, on a connection of their own, and go to a
-file as they come. A thread writes them, so that other requests are answered meanwhile.
+A report may be long. Its rows are copied into a file first, on a connection of their own and as
+fast as the database gives them, so that it holds back nothing from VACUUM while somebody reads
+slowly. Threads read that file and write what goes out, so that other requests are answered
+meanwhile.
 """
 
 import asyncio
+import logging
 import re
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from datetime import datetime
+from itertools import islice
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import xlsxwriter
 from aiohttp import web
-from xlsxwriter.worksheet import Worksheet
 
 from service.database.connections import connected
 from service.delivery.schedules import Schedule, job_of
+from service.delivery.workbook import Heading, stream_workbook
 from service.jobs import Job
+from service.logs import REQUEST_ID
 from service.results import Refusal
 from service.settings import Settings
 from service.web.context import DATABASE, SETTINGS, STORE_ID
+from service.web.responses import CODE
 from service.web.routing import API, OPERATORS, Routes
 
-STORE_ITEMS = "SELECT * FROM list_stock($1)"
+LIST_STOCK = "SELECT * FROM list_stock($1)"
+NO_TIMEOUTS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 
-SECONDS = 60.0
-"""For one step of reading, in the database and on the way."""
+SECONDS = 300.0
+"""After so long without a row a report is given up; the first comes once the store is read."""
 ROWS_AT_ONCE = 1000
-AT_ONCE = 2
-"""Workbooks that one process writes at a time; who comes then is told to come again."""
+READ_AT_ONCE = 2
+"""Reports that one process reads from the database at a time; who comes then may come again."""
+SENT_AT_ONCE = 20
+"""Workbooks that one process sends at a time, each from a file of its own."""
 
 COLUMNS = {"Item": 24, "Name": 48, "On hand": 14, "Reserved": 14, "Available": 14}
 """Headings, and how many characters each column shows."""
-ROWS_OF_A_SHEET = 1_000_000
-"""Items; Excel ends at 1,048,576 rows, so more go to another sheet."""
-EXACT = 2**53
-"""Numbers of a workbook are floats; a greater one is written as text."""
-NOT_IN_XML = re.compile("[\ufffe\uffff]")
+ESCAPED = re.compile(r"\\(.)")
+ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+"""Of COPY's text format; a backslash before anything else stands for that."""
 LONGEST_NAME = 200
 """Characters of a name in a text."""
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
-WRITING = web.AppKey("WRITING", asyncio.Semaphore)
+READING = web.AppKey("READING", asyncio.Semaphore)
+SENDING = web.AppKey("SENDING", asyncio.Semaphore)
+
+logger = logging.getLogger("holdfast.reports")
 
 routes = Routes(API)
 
 
 def set_up(app: web.Application) -> None:
-    """Bound how many workbooks are written at once."""
-    app[WRITING] = asyncio.Semaphore(AT_ONCE)
+    """Bound how many reports are read, and how many workbooks are sent at once."""
+    app[READING] = asyncio.Semaphore(READ_AT_ONCE)
+    app[SENDING] = asyncio.Semaphore(SENT_AT_ONCE)
 
 
 def jobs(settings: Settings) -> list[Job]:
@@ -77,13 +87,20 @@ class Item(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a store has at one moment, as it is being read."""
+    """What a store had at one moment."""
 
     store_id: str
     taken_at: datetime
     """By the database's clock, in the report's time zone."""
     time_zone: str
+    size: int
+    """How many items."""
     batches: AsyncIterator[Sequence[Item]]
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        return f"Stock of store {self.store_id}"
 
     @property
     def file_name(self) -> str:
@@ -91,54 +108,103 @@ class Report(NamedTuple):
         store_id = re.sub(r'[/\\:*?"<>|]', "_", self.store_id)
         return f"store-{store_id}-{self.taken_at:%Y-%m-%d}.xlsx"
 
+    def workbook(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of an .xlsx file, piece by piece."""
+        heading = Heading(self.title, self.time_zone, self.taken_at, COLUMNS, texts=2)
+        return stream_workbook(heading, self.batches, self.size)
+
 
 @routes.get("/stores/{store_id}/xlsx_report", OPERATORS, scope="stock", opens=True)
-async def xlsx_report(request: web.Request) -> web.Response:
+async def xlsx_report(request: web.Request) -> web.StreamResponse:
     """All that a store has, as a workbook named after store and date."""
-    dsn, time_zone = request.app[DATABASE].dsn, request.app[SETTINGS].time_zone
-    writing = request.app[WRITING]
-    if writing.locked():
+    slots, sending = request.app[READING], request.app[SENDING]
+    if slots.locked() or sending.locked():
         raise Refusal("overloaded")
-    async with (
-        writing,
-        reading(dsn, "holdfast_service", request[STORE_ID], time_zone) as report,
-    ):
-        file = await write_workbook(report)
-    headers = {"Content-Type": XLSX, "Content-Disposition": _attachment(report.file_name)}
-    return web.Response(body=file, headers=headers)
+    dsn, time_zone = request.app[DATABASE].dsn, request.app[SETTINGS].time_zone
+    opened = reading(dsn, "holdfast_service", request[STORE_ID], time_zone, slots)
+    async with sending, opened as report, aclosing(report.workbook()) as chunks:
+        first = await anext(chunks)  # what fails by now is answered as an error
+        response = web.StreamResponse()
+        response.headers.update(
+            {
+                "Content-Type": XLSX,
+                "Content-Disposition": _attachment(report.file_name),
+                "X-Request-ID": REQUEST_ID.get(),
+            }
+        )
+        response[CODE] = "ok"
+        await _send(request, response, first, chunks)
+    return response
+
+
+async def _send(
+    request: web.Request,
+    response: web.StreamResponse,
+    first: bytes,
+    chunks: AsyncIterator[bytes],
+) -> None:
+    """Send a document piece by piece; where that breaks off, so does the connection."""
+    try:
+        await response.prepare(request)
+        await response.write(first)
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except Exception as error:
+        response[CODE] = "broken_off"
+        if not isinstance(error, ConnectionError):
+            logger.exception("A report could not be sent whole")
+        if request.transport:
+            request.transport.abort()
 
 
 @asynccontextmanager
-async def reading(dsn: str, role: str, store_id: str, time_zone: str) -> AsyncIterator[Report]:
-    """A store's report, to be read while this is open. Raises Refusal."""
-    try:
-        async with connected(dsn, role, seconds=SECONDS) as connection:
-            await connection.execute(f"SET statement_timeout = '{SECONDS:.0f}s'")
-            async with connection.transaction(readonly=True):
-                now = await connection.fetchval("SELECT clock_timestamp()")
-                cursor = await connection.cursor(STORE_ITEMS, store_id)
-                rows = await cursor.fetch(ROWS_AT_ONCE)
-                if rows and rows[0]["result_code"] != "ok":
-                    raise Refusal(rows[0]["result_code"], store_id=store_id)
-                taken_at = now.astimezone(ZoneInfo(time_zone))
-                yield Report(store_id, taken_at, time_zone, _batches(cursor, rows))
-    except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError) as error:
-        raise Refusal("database_busy") from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise Refusal("database_unavailable", f"The report was not read: {error}") from error
+async def reading(
+    dsn: str,
+    role: str,
+    store_id: str,
+    time_zone: str,
+    slots: AbstractAsyncContextManager[Any] | None = None,
+) -> AsyncIterator[Report]:
+    """A store's report, to be read while this is open. Raises Refusal.
 
-
-async def write_workbook(report: Report) -> IO[bytes]:
-    """The report as an .xlsx file without a name, which goes when it is closed."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder, ExitStack() as stack:
-        file = stack.enter_context(tempfile.TemporaryFile())
-        workbook = await asyncio.to_thread(_Workbook, file, folder, report)
-        async for items in report.batches:
-            await asyncio.to_thread(workbook.add, items)
-        await asyncio.to_thread(workbook.finish)
+    `slots` is entered for as long as the database is asked.
+    """
+    with tempfile.TemporaryFile(prefix="holdfast-") as file:
+        async with slots or nullcontext():
+            taken_at, count = await _copy_stock(dsn, role, store_id, file)
         file.seek(0)
-        stack.pop_all()
-    return file
+        code = file.read(64).partition(b"\t")[0].decode()
+        if count and code != "ok":
+            raise Refusal(code, store_id=store_id)
+        file.seek(0)
+        local = taken_at.astimezone(ZoneInfo(time_zone))
+        yield Report(store_id, local, time_zone, count, _batches(file))
+
+
+async def _copy_stock(dsn: str, role: str, store_id: str, file: IO[bytes]) -> tuple[datetime, int]:
+    """Copy what a store has into a file, in COPY's text format; since when, and how many rows."""
+    try:
+        async with (
+            asyncio.timeout(SECONDS) as patience,
+            connected(dsn, role, seconds=None) as connection,
+            connection.transaction(readonly=True),
+        ):
+
+            async def write(chunk: bytes) -> None:
+                patience.reschedule(asyncio.get_running_loop().time() + SECONDS)
+                file.write(chunk)
+
+            await connection.execute(NO_TIMEOUTS)
+            taken_at = await connection.fetchval("SELECT clock_timestamp()")
+            status = await connection.copy_from_query(LIST_STOCK, store_id, output=write)
+    except asyncpg.LockNotAvailableError as error:
+        raise Refusal("database_busy") from error
+    except (asyncpg.QueryCanceledError, TimeoutError) as error:
+        raise Refusal("database_timeout") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Refusal("database_unavailable", f"The report was not read: {error}") from error
+    return taken_at, int(status.removeprefix("COPY "))
 
 
 class Source:
@@ -155,14 +221,12 @@ class Source:
     async def workbook(self, store_id: str) -> tuple[str, bytes]:
         """A store's report as a workbook: its name and its content."""
         async with reading(self._dsn, self._role, store_id, self._time_zone) as report:
-            file = await write_workbook(report)
-        with file:
-            return report.file_name, await asyncio.to_thread(file.read)
+            return report.file_name, b"".join([chunk async for chunk in report.workbook()])
 
 
 async def lines(report: Report) -> AsyncIterator[str]:
     """The report as lines of text: a title, a line per item, a sum."""
-    yield f"Stock of store {report.store_id}, {report.taken_at:%Y-%m-%d %H:%M} {report.time_zone}"
+    yield f"{report.title}, {report.taken_at:%Y-%m-%d %H:%M} {report.time_zone}"
     yield ""
     count = total = 0
     async for items in report.batches:
@@ -188,68 +252,21 @@ async def texts(report: Report, longest: int, most: int) -> list[str]:
     return [*parts, part + _rest(left_out)] if left_out else [*parts, part]
 
 
-class _Sheet(Worksheet):  # type: ignore[misc]
-    """A worksheet without rich text: XlsxWriter would take `<r>…</r>` for such, as it stands."""
-
-    def _xml_rich_inline_string(self, string: str, attributes: Any = ()) -> None:
-        self._xml_inline_string(string, True, attributes)
-
-
-class _Workbook:
-    """An .xlsx file that grows by rows; what is written is no longer in memory."""
-
-    def __init__(self, file: IO[bytes], folder: str, report: Report) -> None:
-        self._book = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": folder})
-        self._bold = self._book.add_format({"bold": True})
-        self._heading = self._book.add_format({"bold": True, "bottom": 1})
-        self._moment = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm", "align": "left"})
-        self._report = report
-        self._total = Item("Total", "", 0, 0, 0)
-        self._begin_sheet()
-
-    def _begin_sheet(self) -> None:
-        self._sheet = self._book.add_worksheet(worksheet_class=_Sheet)
-        for column, width in enumerate(COLUMNS.values()):
-            self._sheet.set_column(column, column, width)
-        self._sheet.write_string(0, 0, f"Stock of store {self._report.store_id}", self._bold)
-        self._sheet.write_string(1, 0, self._report.time_zone)
-        self._sheet.write_datetime(1, 1, self._report.taken_at.replace(tzinfo=None), self._moment)
-        for column, heading in enumerate(COLUMNS):
-            self._sheet.write_string(2, column, heading, self._heading)
-        self._sheet.freeze_panes(3, 0)
-        self._row = 3
-
-    def add(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if self._row == 3 + ROWS_OF_A_SHEET:
-                self._begin_sheet()
-            self._write(item, None)
-        numbers = zip(*(item[2:] for item in items), strict=True)
-        sums = [sum(column) for column in numbers]
-        self._total = Item(
-            "Total", "", *(a + b for a, b in zip(self._total[2:], sums, strict=True))
-        )
-
-    def finish(self) -> None:
-        self._write(self._total, self._bold)
-        self._book.close()
-
-    def _write(self, item: Item, style: Any) -> None:
-        # write_string, because write() takes "=1+1" for a formula.
-        for column, text in enumerate(item[:2]):
-            self._sheet.write_string(self._row, column, NOT_IN_XML.sub("\ufffd", text), style)
-        for column, number in enumerate(item[2:], 2):
-            if number < EXACT:
-                self._sheet.write_number(self._row, column, number, style)
-            else:
-                self._sheet.write_string(self._row, column, str(number), style)
-        self._row += 1
+async def _batches(file: IO[bytes]) -> AsyncIterator[Sequence[Item]]:
+    items = _items(file)
+    while batch := await asyncio.to_thread(lambda: list(islice(items, ROWS_AT_ONCE))):
+        yield batch
 
 
-async def _batches(cursor: Any, rows: Sequence[Any]) -> AsyncIterator[Sequence[Item]]:
-    while rows:
-        yield [Item(*row[1:]) for row in rows]
-        rows = await cursor.fetch(ROWS_AT_ONCE)
+def _items(file: IO[bytes]) -> Iterator[Item]:
+    for line in file:
+        _, *texts, on_hand, reserved, available = line[:-1].decode().split("\t")
+        item_id, name = (ESCAPED.sub(_unescape, each) if "\\" in each else each for each in texts)
+        yield Item(item_id, name, int(on_hand), int(reserved), int(available))
+
+
+def _unescape(found: "re.Match[str]") -> str:
+    return ESCAPES.get(found[1], found[1])
 
 
 def _line(item: Item) -> str:

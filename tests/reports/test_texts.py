@@ -13,7 +13,7 @@ def report(items: Sequence[Item]) -> Report:
         for first in range(0, len(items), 7):
             yield items[first : first + 7]
 
-    return Report("main", datetime(2026, 11, 21, 21, tzinfo=UTC), "UTC", batches())
+    return Report("main", datetime(2026, 11, 21, 21, tzinfo=UTC), "UTC", len(items), batches())
 
 
 def numbered(count: int) -> list[Item]:
