@@ -173,13 +173,25 @@ HTTP_RESULTS = {
     "forbidden_origin": Result(
         403, "Origin not allowed.", "Pages of {origin} are not in HOLDFAST_CORS_ORIGINS."
     ),
+    "forbidden_host": Result(
+        403,
+        "Host not allowed.",
+        "Development answers to IP addresses, localhost, names without a dot, and "
+        "HOLDFAST_PUBLIC_URL; not to {host}.",
+    ),
     "forbidden": Result(403, "Not allowed.", "This is not for a {role}."),
     "not_found": Result(404, "Not found.", "There is nothing at this path."),
     "method_not_allowed": Result(405, "Method not allowed."),
+    "expectation_failed": Result(
+        417, "Expectation cannot be met.", "Expect: 100-continue is all that is understood."
+    ),
     "request_timeout": Result(408, "Request took too long.", "The body did not arrive in time."),
     "body_too_large": Result(413, "Body too large.", "A body has at most 1 MiB."),
     "unsupported_media_type": Result(415, "Unsupported media type."),
-    "invalid_body": Result(422, "Invalid request."),
+    "invalid_body": Result(422, "Invalid body."),
+    "invalid_query": Result(422, "Invalid query."),
+    "invalid_path": Result(422, "Invalid path."),
+    "invalid_header": Result(422, "Invalid header."),
     "common_password": Result(
         422, "Password is too common.", "Others would guess it; choose a longer one."
     ),

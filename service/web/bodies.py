@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -20,7 +21,17 @@ from service.web.responses import ENCODER
 
 MAX_BYTES = 1024 * 1024
 READ_SECONDS = 10.0
+FREE_BYTES = 64 * 1024
+"""Of a body that arrives in pieces; what is longer takes from the room that all share."""
+SHARED_BYTES = 64 * MAX_BYTES
+"""What bodies that have not fully arrived may hold in a process, beside their FREE_BYTES."""
+MAX_DEPTH = 64
+"""Of arrays and objects in each other; no body of ours needs ten."""
+MAX_ERRORS = 20
+MAX_ECHO = 200
+"""Characters of a caller's own text that an error repeats."""
 MAX_BIGINT = 9223372036854775807
+TOO_DEEP = "The nesting is too deep"
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
@@ -29,6 +40,8 @@ Login = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
 Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
 GivenPassword = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """Of one who signs in: it may be from before there were rules."""
+Part = Literal["body", "query", "path", "header"]
+"""Of a request: what is wrong there is refused as invalid_body, invalid_query, and so on."""
 
 T = TypeVar("T")
 
@@ -75,7 +88,7 @@ class OutsideId(str):
         try:
             cls.parse(value)
         except ValueError as error:
-            raise refuse_field(name, str(error)) from None
+            raise refuse_field(name, str(error), "path") from None
 
 
 class Timestamp(datetime):
@@ -159,17 +172,18 @@ def parse_custom(kind: Any, value: object) -> Any:
     return kind.parse(value)
 
 
-async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body as the decoder's type, or a Refusal: 400, 408, 413, 415 or 422."""
-    check_headers(request)
-    return decode(await read_bytes(request), decoder)
-
-
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a route that takes none: an empty object."""
 
 
 _NOTHING = msgspec.json.Decoder(Nothing)
+_BODY = web.RequestKey("_BODY", bytes)
+
+
+async def read_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body as the decoder's type, or a Refusal: 400, 408, 413, 415, 422 or 503."""
+    check_headers(request)
+    return decode(await read_bytes(request), decoder)
 
 
 async def refuse_body(request: web.Request) -> None:
@@ -179,18 +193,62 @@ async def refuse_body(request: web.Request) -> None:
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The body as it came, or a Refusal: 400, 408 or 413."""
+    """The body as it came, however often it is asked for; or a Refusal: 400, 408, 413 or 503."""
+    content = request.content
+    if content.at_eof():  # it is empty, or was read before
+        known: bytes = request.get(_BODY, b"")
+        return known
     try:
-        if request.content.is_eof():  # it came along with its headers, as nearly always
-            return await request.read()
-        async with asyncio.timeout(READ_SECONDS):
-            return await request.read()
+        if content.is_eof():  # it came along with its headers, as nearly always
+            body = content.read_nowait()
+        else:
+            async with asyncio.timeout(READ_SECONDS):
+                body = await _collect(request)
     except TimeoutError:
         raise Refusal("request_timeout") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise Refusal("body_too_large") from None
     except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise Refusal("bad_request", f"The body cannot be read: {error}") from None
+    if len(body) > MAX_BYTES:
+        raise Refusal("body_too_large")
+    request[_BODY] = body
+    return body
+
+
+class _Room:
+    """What bodies that have not fully arrived hold in this process, beside their FREE_BYTES."""
+
+    taken = 0
+
+    def __init__(self) -> None:
+        self._mine = 0
+
+    def take(self, length: int) -> None:
+        """This body is of so many bytes by now; Refusal where it, or all of them, are too long."""
+        more = max(length - FREE_BYTES, 0) - self._mine
+        if length > MAX_BYTES:
+            raise Refusal("body_too_large")
+        if _Room.taken + more > SHARED_BYTES:
+            raise Refusal("overloaded", "Too many large bodies are under way; try again shortly.")
+        self._mine += more
+        _Room.taken += more
+
+    def leave(self) -> None:
+        """It has arrived, or never will."""
+        _Room.taken -= self._mine
+
+
+async def _collect(request: web.Request) -> bytes:
+    """The pieces of a body, as they arrive."""
+    room, body = _Room(), bytearray()
+    try:
+        if (request.content_length or 0) > MAX_BYTES:  # nobody waits for what will be refused
+            raise Refusal("body_too_large")
+        while piece := await request.content.readany():
+            body += piece
+            room.take(len(body))
+        return bytes(body)
+    finally:
+        room.leave()
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -212,39 +270,37 @@ def read_query(request: web.Request, kind: type[T]) -> T:
     values = dict(request.query)
     for name in values:
         if len(request.query.getall(name)) > 1:
-            raise refuse_field(name, "Given more than once")
-        check_text(name, values[name])
+            raise refuse_field(name, "Given more than once", "query")
+        check_text(name, values[name], "query")
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=parse_custom)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise refuse_field(path.rstrip("`"), message) from None
+        message, path = _explain(error)
+        raise refuse_field(path.removeprefix("."), message, "query") from None
 
 
-def check_text(name: str, value: str) -> None:
+def check_text(name: str, value: str, part: Part = "body") -> None:
     """Refuse text that no text column can hold: with a NUL or half of a surrogate pair."""
     if not value.isprintable() and ("\0" in value or SURROGATE.search(value)):
-        raise refuse_field(name, "Text holds a NUL or half of a surrogate pair")
+        raise refuse_field(name, "Text holds a NUL or half of a surrogate pair", part)
 
 
-def refuse_field(name: str, message: str) -> Refusal:
-    """The refusal (422) of one field or parameter."""
-    detail = f"{name}: {message}" if name else message
-    return Refusal("invalid_body", detail, errors=[{"field": name, "message": message}])
+def refuse_field(name: str, message: str, part: Part = "body") -> Refusal:
+    """The refusal (422) of one field, parameter or header."""
+    return _refuse_fields([_error(name, message)], part)
 
 
 def check_headers(request: web.Request) -> None:
-    """Refuse (415) what does not say that it is JSON."""
+    """Refuse (415) what does not say that it is JSON, as it is: what is compressed can be huge."""
     headers = request.headers
-    if headers.get("Content-Type") == "application/json" and "Content-Encoding" not in headers:
+    if "Content-Encoding" in headers:
+        raise Refusal("unsupported_media_type", "No Content-Encoding is taken.")
+    if headers.get("Content-Type") == "application/json":
         return  # as nearly always
     if request.content_type != "application/json":
         raise Refusal("unsupported_media_type", "Content-Type must be application/json.")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise Refusal("unsupported_media_type", "The charset must be UTF-8.")
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in ("identity", "gzip", "deflate"):
-        raise Refusal("unsupported_media_type", f"Content-Encoding {encoding} is not understood.")
 
 
 def _parse(body: bytes) -> Any:
@@ -258,22 +314,45 @@ def _parse(body: bytes) -> Any:
             parse_int=_short_int,
         )
     except RecursionError:
-        raise Refusal("malformed_json", "The nesting is too deep.") from None
+        raise Refusal("malformed_json", TOO_DEEP) from None
     except ValueError as error:
         raise Refusal("malformed_json", str(error)) from None
-    for text in _texts(value):
-        check_text("", text)
+    _check_nesting(value)
     return value
+
+
+def _check_nesting(value: Any) -> None:
+    """Refuse what is nested too deep, and text that cannot be stored.
+
+    Level by level, not by recursion: the parser's own limit is another one in each Python.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        within: list[Any] = []
+        for each in level:
+            if isinstance(each, str):
+                check_text("", each)
+            elif isinstance(each, dict):
+                within += each
+                within += each.values()
+            elif isinstance(each, list):
+                within += each
+        level = within
+    if level:
+        raise Refusal("malformed_json", TOO_DEEP)
 
 
 def _refuse(body: bytes, decoder: msgspec.json.Decoder[Any], error: Exception) -> NoReturn:
     value = _parse(body)
-    message, _, path = str(error).partition(" - at `$")
-    whole = {"field": path.rstrip("`").removeprefix("."), "message": message}
-    errors = [*_field_errors(value, decoder.type)] or [whole]
+    errors = [*islice(_field_errors(value, decoder.type), MAX_ERRORS)]
+    message, path = _explain(error)
+    raise _refuse_fields(errors or [_error(path.removeprefix("."), message)], "body")
+
+
+def _refuse_fields(errors: list[dict[str, str]], part: Part) -> Refusal:
     first = errors[0]
     detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
-    raise Refusal("invalid_body", detail, errors=errors)
+    return Refusal(f"invalid_{part}", detail, errors=errors)
 
 
 def _field_errors(value: Any, kind: Any) -> Iterator[dict[str, str]]:
@@ -282,18 +361,32 @@ def _field_errors(value: Any, kind: Any) -> Iterator[dict[str, str]]:
     if not (is_struct and isinstance(value, dict)):
         return
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for name in value.keys() - known.keys():
-        yield {"field": name, "message": "Unknown field"}
     for name, field in known.items():
         if name not in value:
             if field.required:
-                yield {"field": name, "message": "Field is required"}
+                yield _error(name, "Field is required")
             continue
         try:
             msgspec.convert(value[name], field.type, dec_hook=parse_custom)
         except msgspec.ValidationError as error:
-            message, _, path = str(error).partition(" - at `$")
-            yield {"field": name + path.rstrip("`"), "message": message}
+            message, path = _explain(error)
+            yield _error(name + path, message)
+    yield from (_error(name, "Unknown field") for name in value if name not in known)
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """What msgspec says is wrong, and where: `.quantity`, `.lines[0].quantity`, or nothing."""
+    message, _, path = str(error).partition(" - at `$")
+    return message, path.rstrip("`")
+
+
+def _error(field: str, message: str) -> dict[str, str]:
+    return {"field": _shorten(field), "message": _shorten(message)}
+
+
+def _shorten(text: str) -> str:
+    """What an error repeats of a caller's own words."""
+    return text if len(text) <= MAX_ECHO else text[:MAX_ECHO] + "…"
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -318,16 +411,3 @@ def _short_int(digits: str) -> int:
     if len(digits) > 100:
         raise ValueError("A number has too many digits")
     return int(digits)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a parsed document, keys too. The parser has bounded its depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            yield key
-            yield from _texts(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from _texts(member)

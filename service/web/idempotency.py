@@ -50,7 +50,7 @@ async def answer_once(
     database = request.app[DATABASE]
     keys = request.headers.getall(KEY_HEADER)
     if len(keys) > 1 or not _key.fullmatch(keys[0]):
-        raise refuse_field(KEY_HEADER, "Expected one of 1-255 printable ASCII characters")
+        raise refuse_field(KEY_HEADER, "Expected one of 1-255 printable ASCII characters", "header")
     content = b"%s\n%s" % (request.raw_path.encode(), await read_bytes(request))
     identity = {
         "store_id": request[STORE_ID],

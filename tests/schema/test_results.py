@@ -144,5 +144,5 @@ def test_every_code_has_a_sane_answer() -> None:
         assert (result.status < 400) == is_success, code
     assert {r.status for r in SQL_RESULTS.values()} <= {200, 201, 401, 402, 403, 404, 409, 422, 429}
     assert {r.status for r in HTTP_RESULTS.values()} <= {
-        *(400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503)
+        *(400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 429, 500, 503)
     }
