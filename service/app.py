@@ -1,12 +1,6 @@
-"""The application: routes of every domain, and the one boundary all requests cross."""
+"""The application: routes of every domain, and who is admitted to them."""
 
 import asyncio
-import itertools
-import logging
-import re
-import secrets
-import time
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -15,21 +9,19 @@ from sqlalchemy import text
 
 from service import domains
 from service.database.pool import Database, one_patience
-from service.logs import REQUEST_ID, RequestLine, log_request
 from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
 from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
+from service.web.boundary import DRAINING
+from service.web.clients import CLIENTS, Clients
 from service.web.context import CALLER, DATABASE, ROUTES, SETTINGS, STORE_ID
 from service.web.idempotency import KEY_HEADER, answer_once
 from service.web.limits import Limiter
-from service.web.responses import CODE
+from service.web.origins import ORIGINS, Origins
 from service.web.routing import ANONYMOUS, EVERYONE, Caller, Route, Routes
 
-HEALTH = "/health/"
-
-DRAINING = web.AppKey("DRAINING", asyncio.Event)
 PUBLIC_LIMIT = web.AppKey("PUBLIC_LIMIT", Limiter)
 """How often each address may POST to what is open to all."""
 PUBLIC_SECONDS = 60.0
@@ -37,23 +29,20 @@ PUBLIC_SECONDS = 60.0
 READY_SECONDS = 1.0
 IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
 
-logger = logging.getLogger("holdfast.http")
-_given_id = re.compile(r"[!-~]{1,128}")
-_process = secrets.token_hex(4)
-_numbers = itertools.count(1)
-
 health = Routes("")
 
 
 @health.get("/health/live", EVERYONE)
 async def live(request: web.Request) -> web.Response:
     """The process runs; says nothing about PostgreSQL."""
+    _check_monitor(request)
     return responses.json_response({"status": "live"})
 
 
 @health.get("/health/ready", EVERYONE)
 async def ready(request: web.Request) -> web.Response:
     """Requests can be served now: PostgreSQL answers, is migrated, and we are not stopping."""
+    _check_monitor(request)
     if request.app[DRAINING].is_set():
         raise Refusal("shutting_down")
     try:
@@ -66,64 +55,23 @@ async def ready(request: web.Request) -> web.Response:
     return responses.json_response({"status": "ready"})
 
 
+def _check_monitor(request: web.Request) -> None:
+    if not request.app[CLIENTS].may_monitor(request):
+        raise Refusal("forbidden", "This is for this machine and for HOLDFAST_MONITORS.")
+
+
 @web.middleware
-async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, turn every failure into the one error shape, log one line."""
-    started = time.perf_counter()
-    request_id = request.headers.get("X-Request-ID", "")
-    if not _given_id.fullmatch(request_id):
-        request_id = f"{_process}{next(_numbers):08x}"
-    REQUEST_ID.set(request_id)
+async def serve_route(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Admit a request to the route it names, and let the route's handler answer."""
+    route = request.app[ROUTES].get(request.match_info.handler)
+    if route is None:  # there is no such path, or it has no such method
+        return await handler(request)
     with one_patience():
-        response = await _answer(request, handler)
-    if not response.prepared:  # else its headers are sent, and perhaps all of it
-        response.headers["X-Request-ID"] = request_id
-    if request.app[DRAINING].is_set():
-        response.force_close()
-    is_quiet = response.status == 200 and request.path.startswith(HEALTH)
-    level = logging.ERROR if response.status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
-    if logger.isEnabledFor(level):
-        log_request(
-            RequestLine(
-                time=datetime.now(UTC),
-                level=logging.getLevelName(level).lower(),
-                logger=logger.name,
-                message="request",
-                request_id=request_id,
-                method=request.method,
-                path=request.rel_url.raw_path,
-                status=response.status,
-                code=response.get(CODE, ""),
-                ms=round((time.perf_counter() - started) * 1000, 2),
-                remote=request.remote,
-            )
-        )
-    return response
-
-
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What the handler answers, or the error that stands for what it raised."""
-    try:
-        route = request.app[ROUTES].get(request.match_info.handler)
-        if route is None:  # there is no such path, or it has no such method
-            return await handler(request)
         await admit(request, route)
         arguments = await read_arguments(request, route)
         if route.takes_key and KEY_HEADER in request.headers:
             return await answer_once(request, route, arguments)
         return await route.handler(request, *arguments)
-    except Refusal as refusal:
-        return responses.respond_code(refusal.code, refusal.detail, **refusal.fields)
-    except web.HTTPNotFound:
-        return responses.respond_code("not_found")
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        response = responses.respond_code("method_not_allowed", f"Allowed here: {allowed}.")
-        response.headers["Allow"] = allowed
-        return response
-    except Exception:
-        logger.exception("A request failed")
-        return responses.respond_code("internal_error")
 
 
 async def identify(request: web.Request) -> Caller:
@@ -143,6 +91,8 @@ async def admit(request: web.Request, route: Route) -> None:
             raise Refusal("too_many_requests", retry_after=wait)
     match, settings = request.match_info, request.app[SETTINGS]
     store_id = match.get("store_id", settings.store)
+    if route.judges_origin:
+        request.app[ORIGINS].check_write(request)
     is_for_all = ANONYMOUS.role in route.audience
     caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
     if caller.store_id not in (None, store_id) and not route.any_store:
@@ -153,7 +103,7 @@ async def admit(request: web.Request, route: Route) -> None:
     elif not route.admits(caller):
         raise Refusal(caller.lacks or "forbidden", role=caller.role)
     for name, value in match.items():
-        check_text(name, value)
+        check_text(name, value, "path")
     request[STORE_ID] = store_id
 
 
@@ -173,10 +123,12 @@ async def read_arguments(request: web.Request, route: Route) -> list[Any]:
 
 def create_app(settings: Settings, database: Database) -> web.Application:
     """The application on a database; closing it closes the database."""
-    app = web.Application(middlewares=[boundary], client_max_size=MAX_BYTES)
+    app = web.Application(middlewares=[serve_route], client_max_size=MAX_BYTES)
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
+    app[CLIENTS] = Clients(settings)
+    app[ORIGINS] = Origins(settings)
     app[AUTH] = Auth(settings, database)
     app[PUBLIC_LIMIT] = Limiter(settings.public_limit, PUBLIC_SECONDS)
     app[ROUTES] = {}

@@ -37,7 +37,10 @@ class RequestLine(msgspec.Struct, gc=False):
     code: str
     ms: float
     """From its headers to its answer."""
-    remote: str | None
+    caller: str
+    """Who sent it: `user:17`, `key:3`, `anonymous`; empty where nobody was admitted."""
+    remote: str
+    """The client's address, as proxies of ours tell it."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -25,7 +25,7 @@ from alembic.util import CommandError
 from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError
 
-from service.app import DRAINING, create_app
+from service.app import create_app
 from service.commands import import_stock
 from service.commands.user import FIRST_ADMIN, create_first_admin
 from service.database import migrate
@@ -33,13 +33,14 @@ from service.database.connections import connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
 from service.settings import Settings
+from service.web.boundary import DRAINING
+from service.web.connections import MAX_BACKLOG
 from service.web.protocol import FINISH_SECONDS, Runner
 
 logger = logging.getLogger("holdfast.server")
 
 DEMO = Path(import_stock.__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
-BACKLOG = 1024
 MIGRATION = "migration"
 """The name of the thread that migrates."""
 ARRIVAL_SECONDS = 0.2
@@ -62,7 +63,7 @@ def open_sockets(host: str, port: int, count: int) -> list[socket.socket]:
         probe.close()
         for _ in range(count):
             listener = socket.create_server((host, port), family=family, reuse_port=True)
-            listener.listen(BACKLOG)
+            listener.listen(MAX_BACKLOG)
             sockets.append(listener)
     except (OSError, OverflowError) as error:
         for listener in sockets:
@@ -79,7 +80,7 @@ async def running_app(
     app = create_app(settings, Database(dsn, listen_dsn=settings.listen_url))
     runner = Runner(app)
     await runner.setup()
-    site = web.SockSite(runner, listener, backlog=BACKLOG)
+    site = web.SockSite(runner, listener, backlog=runner.backlog)
     try:
         await site.start()
         yield app

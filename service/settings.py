@@ -73,7 +73,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_hold_seconds: Annotated[int, msgspec.Meta(ge=1, le=10 * 365 * 86400)] = 86400
     """The longest a hold with an expiry may live, extensions and all."""
     cors_origins: Origins = ""
-    """Sites whose pages may open the feed, `https://shop.example`, separated by spaces."""
+    """Sites whose pages may call, `https://shop.example`, separated by spaces."""
+    max_connections: Annotated[int, msgspec.Meta(ge=16, le=100000)] = 16000
+    """That a process holds open; fewer where the system allows it fewer open files."""
+    max_connections_per_address: Annotated[int, msgspec.Meta(ge=0, le=100000)] = 0
+    """Of them, for one client; 0: half of them. Proxies of our own have no such limit."""
+    monitors: str = ""
+    """Addresses and networks, with spaces between, that health and metrics are told to, beside
+    this machine."""
     worker: Literal["inside", "none"] = "inside"
     """Whether `serve` runs the worker, too; none: `python -m service worker` runs elsewhere."""
     report_time: Annotated[
@@ -144,7 +151,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proxies(self) -> list[Network]:
         """The networks whose X-Forwarded-For is believed; ValueError when one is none."""
-        return [ip_network(each) for each in self.trusted_proxies.split()]
+        return _parse_networks(self.trusted_proxies)
+
+    @property
+    def monitor_networks(self) -> list[Network]:
+        """The networks that health and metrics are told to; ValueError when one is none."""
+        return _parse_networks(self.monitors)
 
     @property
     def link_base(self) -> str:
@@ -225,6 +237,11 @@ FROM_FILE = "_FILE"
 ENV_FILE = PREFIX + "ENV_FILE"
 NAMES = {field.name: PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
 """The variable of each field."""
+
+
+def _parse_networks(written: str) -> list[Network]:
+    return [ip_network(each) for each in written.split()]
+
 
 _FOR_OTHERS = {
     ENV_FILE,
@@ -349,6 +366,7 @@ CHECKS: dict[str, Callable[[Settings], object]] = {
     "webhook_secrets": lambda settings: settings.webhook_keys,
     "jwt_secret": _check_secret,
     "trusted_proxies": lambda settings: settings.proxies,
+    "monitors": lambda settings: settings.monitor_networks,
 }
 """What a type cannot say of a field: raises ValueError with what is wrong."""
 

@@ -5,6 +5,7 @@ one of our own is started, from the binaries of HOLDFAST_TEST_BIN_DIR if that is
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import shutil
@@ -26,7 +27,9 @@ from service.database import migrate
 from service.database.connections import CALL_SECONDS, connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
+from service.logs import RequestLine
 from service.settings import ROOT, Settings
+from service.web import boundary
 from service.web.auth import AUTH, Grant
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
@@ -174,6 +177,17 @@ async def serve(
 async def api(serve: Callable[..., Awaitable[Api]]) -> Api:
     """A client of the application on this test's database."""
     return await serve()
+
+
+@pytest.fixture
+def request_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> list[RequestLine]:
+    """The lines of requests that the log of this test has, as they come."""
+    caplog.set_level(logging.INFO, "holdfast.http")
+    lines: list[RequestLine] = []
+    monkeypatch.setattr(boundary, "log_request", lines.append)
+    return lines
 
 
 @pytest.fixture

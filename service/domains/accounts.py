@@ -177,6 +177,7 @@ async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     EVERYONE,
     is_unlimited=True,
     takes_key=False,  # a kept answer would be given without a look at the signature
+    judges_origin=False,
     reads_body=True,
     answer=Transaction,
     codes=(

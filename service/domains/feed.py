@@ -32,7 +32,8 @@ from service.database.connections import connected
 from service.database.pool import Database
 from service.logs import REQUEST_ID
 from service.results import Refusal
-from service.web.context import DATABASE, SETTINGS, STORE_ID
+from service.web.context import DATABASE, STORE_ID
+from service.web.origins import ORIGINS
 from service.web.responses import CODE, ENCODER
 from service.web.routing import API, OPERATORS, Routes
 
@@ -107,7 +108,7 @@ async def _say_goodbye(app: web.Application) -> None:
 @routes.get("/ws/stores/{store_id}", OPERATORS, scope="stock", query=FeedQuery, opens=True)
 async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamResponse:
     """The store's report, and again whenever its stock changes; `mode=changes`: what changed."""
-    _check_origin(request)
+    request.app[ORIGINS].check(request)
     _check_protocols(request)
     socket = web.WebSocketResponse(
         timeout=CLOSE_SECONDS,
@@ -130,15 +131,6 @@ async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamRespo
             await hub.attend(store, watcher)
             socket[CODE] = f"closed_{watcher.code or socket.close_code}"
     return socket
-
-
-def _check_origin(request: web.Request) -> None:
-    """Refuse the pages of other sites: a browser would open sockets for them with our cookies."""
-    origin = request.headers.get("Origin", "").lower()
-    allowed = request.app[SETTINGS].cors_origins.lower().split()
-    is_own = origin.partition("://")[2] == request.host.lower()
-    if origin and origin not in allowed and not is_own:
-        raise Refusal("forbidden_origin", origin=origin)
 
 
 def _check_protocols(request: web.Request) -> None:

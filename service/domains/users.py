@@ -254,6 +254,7 @@ async def reset_page(request: web.Request) -> web.Response:
     body=NewPassword,
     answer=Done,
     codes=("ok", "unknown_link", "common_password", "password_reused", "overloaded"),
+    judges_origin=False,
     takes_key=False,
 )
 async def reset_password(

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, NamedTuple
 
 import jwt
@@ -27,8 +26,9 @@ from sqlalchemy import text
 from service import results
 from service.database.pool import Database
 from service.results import Refusal
-from service.settings import Network, Settings
+from service.settings import Settings
 from service.web.bodies import MAX_BIGINT, OutsideId, parse_custom
+from service.web.clients import CLIENTS
 from service.web.context import STORE_ID
 from service.web.passwords import Passwords
 from service.web.routing import ANONYMOUS, Caller
@@ -184,7 +184,6 @@ class Auth:
         )
         self.passwords = Passwords()
         self._database = database
-        self._proxies = settings.proxies
         self._totp_roles = TOTP_ROLES[settings.require_totp]
         self._keys: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[Caller]] = {}
@@ -228,21 +227,8 @@ class Auth:
         return ended
 
     def client_address(self, request: web.Request) -> str:
-        """Where a request comes from: what the nearest address says that is no proxy of ours.
-
-        An IPv6 address stands for its network of 64 bits, which is what one client has.
-        """
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
-        hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-        address = _address(request.remote or "")
-        while address and hops and _is_in(address, self._proxies):
-            nearer = _address(hops.pop())
-            if nearer is None:
-                break
-            address = nearer
-        if isinstance(address, IPv6Address):
-            return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-        return str(address)
+        """What limits count a request's client by."""
+        return request.app[CLIENTS].network(request)
 
     async def close(self) -> None:
         """Wait for what is being looked up and written."""
@@ -403,15 +389,3 @@ def _key_id(secret: str) -> str:
 
 def _moment(second: int | None) -> datetime | None:
     return None if second is None else datetime.fromtimestamp(second, UTC)
-
-
-def _address(written: str) -> Any:
-    try:
-        address = ip_address(written)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_in(address: Any, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)

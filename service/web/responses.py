@@ -1,25 +1,32 @@
 """Answers: a result code, or the document that the database built, as JSON."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 from service.results import RESULTS, error_body
 
 CODE = web.ResponseKey("CODE", str)
 """The result code of an answer, for the log."""
+PROTECTION = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What every answer says to browsers, and to whatever stands between, unless it says otherwise."""
+JSON_HEADERS = CIMultiDict({"Content-Type": "application/json; charset=utf-8", **PROTECTION})
 STATUS_HEADERS = {
-    401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "1"},
-    503: {"Retry-After": "1"},
+    401: CIMultiDict({**JSON_HEADERS, "WWW-Authenticate": "Bearer"}),
+    429: CIMultiDict({**JSON_HEADERS, "Retry-After": "1"}),
+    503: CIMultiDict({**JSON_HEADERS, "Retry-After": "1"}),
 }
 ENCODER = msgspec.json.Encoder(enc_hook=str)
 ERROR_FIELDS = frozenset(error_body("internal_error"))
 """What every error has; no fact of a function goes by these names."""
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 
 
 def respond(row: Any, **ids: Any) -> web.Response:
@@ -58,9 +65,15 @@ def private_response(content: object, status: int = 200, code: str = "ok") -> we
 def json_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
     """JSON, from an object or from text that the database built; `code` goes to the log."""
     body = content.encode() if isinstance(content, str) else ENCODER.encode(content)
-    headers: Mapping[str, str] = JSON_HEADERS
-    if status in STATUS_HEADERS:
-        headers = {**JSON_HEADERS, **STATUS_HEADERS[status]}
+    headers = STATUS_HEADERS.get(status, JSON_HEADERS)
     response = web.Response(body=body, status=status, headers=headers)
     response[CODE] = code
     return response
+
+
+def as_bytes(response: web.Response) -> bytes:
+    """An error as it goes over the wire where there is no request yet; the connection ends."""
+    assert isinstance(response.body, bytes)
+    response.headers.update({"Content-Length": str(len(response.body)), "Connection": "close"})
+    headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+    return f"HTTP/1.1 {response.status} {response.reason}\r\n{headers}\r\n".encode() + response.body

@@ -83,6 +83,9 @@ class Declared(TypedDict, total=False):
     is_unlimited: bool
     """A POST open to all that HOLDFAST_PUBLIC_LIMIT does not count: it has a limit of its own, or
     is signed."""
+    judges_origin: bool
+    """Whether development refuses other sites' pages; not where a link or a signature is the
+    credential."""
 
 
 class Route(NamedTuple):
@@ -103,6 +106,7 @@ class Route(NamedTuple):
     opens: bool = False
     any_store: bool = False
     is_unlimited: bool = False
+    judges_origin: bool = True
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
     absent_body: Any = None

@@ -89,7 +89,7 @@ async def test_a_wrong_query_is_422(
     api: Api, signed_in: SignedIn, new_user: NewUser, query: str
 ) -> None:
     response = await api.get(f"{ME}?{query}", headers=signed_in(await new_user("ann")))
-    assert (response.status, (await response.json())["code"]) == (422, "invalid_body")
+    assert (response.status, (await response.json())["code"]) == (422, "invalid_query")
 
 
 async def test_unknown_users_are_401_and_other_stores_404(

@@ -305,7 +305,7 @@ async def test_a_repeated_key_is_malformed(
 
 @pytest.mark.parametrize("path", ["?limit=0", "?limit=1001", "?limit=x", "?q=%00", "?page=1"])
 async def test_a_wrong_query_is_422(api: Api, path: str) -> None:
-    assert await code(await api.get(PRODUCTS + path)) == (422, "invalid_body")
+    assert await code(await api.get(PRODUCTS + path)) == (422, "invalid_query")
 
 
 async def test_credentials_that_are_no_good_do_not_hide_what_is_public(

@@ -1,7 +1,6 @@
 """Callers that hang up, FAULTS 14: what they asked for happens whole or not at all."""
 
 import asyncio
-import logging
 import random
 from typing import Any
 
@@ -58,17 +57,14 @@ async def test_1500_callers_hang_up_at_random_moments(api: Api, stocked: Stocked
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_hanging_up_within_a_body_is_no_error_of_ours(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+    api: Api, request_lines: list[RequestLine], how: str
 ) -> None:
-    caplog.set_level(logging.INFO, "holdfast.http")
-    lines: list[RequestLine] = []
-    monkeypatch.setattr("service.app.log_request", lines.append)
     _, writer = await asyncio.open_connection(api.host, api.port)
     writer.write(written(callback())[:-1])
     await writer.drain()
     await asyncio.sleep(0.1)
     getattr(writer.transport, how)()
     async with asyncio.timeout(5):
-        while not lines:
+        while not request_lines:
             await asyncio.sleep(0.01)
-    assert [line.level for line in lines] == ["info"]
+    assert [line.level for line in request_lines] == ["info"]

@@ -85,6 +85,7 @@ LINE = RequestLine(
     status=200,
     code="ok",
     ms=1.25,
+    caller="key:3",
     remote="127.0.0.1",
 )
 
