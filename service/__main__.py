@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from service import results
 from service.commands import (
     check,
+    forget_guest,
     import_stock,
     key,
     migrate,
@@ -29,7 +30,7 @@ from service.settings import SettingsError, read_settings, unknown_settings
 
 logger = logging.getLogger("holdfast")
 
-COMMANDS = (serve, worker, migrate, check, psql, import_stock, report, outbox, user, key)
+COMMANDS = (serve, worker, migrate, check, psql, import_stock, report, outbox, user, key, forget_guest)
 OURS = (SettingsError, EmbeddedError, ServeError)
 WRONG_USE = 2
 """Exit code for settings, arguments or surroundings that a person has to mend."""

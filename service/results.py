@@ -141,6 +141,7 @@ SQL_RESULTS = {
         404, "Unknown booking.", "The restaurant has no booking {booking_id}."
     ),
     "unknown_guest": Result(404, "Unknown guest.", "No guest has this e-mail or phone."),
+    "not_needed": Result(409, "Mail is not needed.", "Nobody would read it any more."),
     "table_taken": Result(
         409, "Table is taken.", "Somebody else has table {table_id} at that time."
     ),

@@ -100,6 +100,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bookings of one guest, by e-mail or phone, that may wait for an answer at once."""
     guest_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 365
     """Days after a booking ended until its guest's name and contacts are erased."""
+    smtp_url: Annotated[
+        Secret,
+        msgspec.Meta(
+            pattern=r"^((smtp|smtps|smtp\+starttls)://[!-~]+)?\Z",
+            description="smtp://, smtp+starttls:// or smtps://login:password@host:port",
+        ),
+    ] = ""
+    """smtp://, smtp+starttls:// or smtps:// with login:password@host:port; empty: no mail."""
+    mail_from: Annotated[str, msgspec.Meta(pattern=r"^([^\x00-\x1f]*@[^\x00-\x20]+)?\Z")] = ""
+    """Who mails are from: bookings@harbour.example or Harbour <bookings@harbour.example>."""
+    mail_staff: Annotated[str, msgspec.Meta(pattern=r"^([!-~]+@[!-~]+(\s+|\Z))*\Z")] = ""
+    """Addresses that hear of requests and of guests' cancellations, separated by spaces."""
+    language: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?\Z")] = "en"
+    """Of mails and pages whose guest has named none; there is a file of it in languages/."""
+    templates_dir: Path | None = None
+    """A folder with a restaurant's own mail.html, mail.txt, cancel.html or languages/*.toml."""
     telegram_bot_token: Annotated[
         Secret, msgspec.Meta(pattern=r"^(\d+:[!-~]+)?\Z", description="a bot's token, 4711:…")
     ] = ""
@@ -157,6 +173,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def monitor_networks(self) -> list[Network]:
         """The networks that health and metrics are told to; ValueError when one is none."""
         return _parse_networks(self.monitors)
+
+    @property
+    def booking_defaults(self) -> str:
+        """What applies where a restaurant's house rules say nothing, as JSON."""
+        defaults = {
+            "time_zone": self.time_zone,
+            "reminder_hours": self.reminder_hours,
+            "booking_minutes": self.booking_minutes,
+        }
+        return msgspec.json.encode(defaults).decode()
 
     @property
     def link_base(self) -> str:
@@ -356,6 +382,11 @@ def _check_chat(settings: Settings) -> None:
         raise ValueError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs it, too")
 
 
+def _check_sender(settings: Settings) -> None:
+    if settings.smtp_url and not settings.mail_from:
+        raise ValueError(f"{PREFIX}SMTP_URL needs it, too")
+
+
 CHECKS: dict[str, Callable[[Settings], object]] = {
     "stores": _check_stores,
     "database_url": lambda settings: _check_url(settings.database_url),
@@ -363,6 +394,7 @@ CHECKS: dict[str, Callable[[Settings], object]] = {
     "listen_url": _check_pooler,
     "time_zone": _check_zone,
     "telegram_chat_id": _check_chat,
+    "mail_from": _check_sender,
     "webhook_secrets": lambda settings: settings.webhook_keys,
     "jwt_secret": _check_secret,
     "trusted_proxies": lambda settings: settings.proxies,

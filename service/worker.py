@@ -9,6 +9,7 @@ from contextlib import suppress
 from service import domains
 from service.database.pool import Database
 from service.delivery import Channel, outbox
+from service.delivery.mail import Mail
 from service.domains import reports
 from service.jobs import Found, Job
 from service.results import Refusal
@@ -30,6 +31,8 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
     database = Database(dsn, role="holdfast_worker", connections=CONNECTIONS)
     if not settings.telegram_bot_token:
         logger.info("No daily report is sent: HOLDFAST_TELEGRAM_BOT_TOKEN is not set")
+    if not settings.smtp_url:
+        logger.info("No mail is sent: HOLDFAST_SMTP_URL is not set")
     logger.info("The worker works")
     try:
         await Worker(find_jobs(settings, channels), database, stop).run()
@@ -41,7 +44,7 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 
 def open_channels(settings: Settings, dsn: str) -> list[Channel]:
     """The channels that the settings configure; only their modules are imported."""
-    channels: list[Channel] = []
+    channels: list[Channel] = [Mail(settings)]
     if settings.telegram_bot_token:
         from service.delivery.telegram import Telegram
 

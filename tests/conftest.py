@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,12 +31,13 @@ from service.logs import RequestLine
 from service.settings import ROOT, Settings
 from service.web import boundary
 from service.web.auth import AUTH, Grant
+from service.worker import run_worker
 from tests import plpgsql_coverage
 from tests.plpgsql_coverage import pytest_configure as pytest_configure
 from tests.plpgsql_coverage import pytest_sessionfinish as pytest_sessionfinish
 from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_summary
 from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
-from tests.support.aliases import Api, Connect, CreateUser, Header, NewUser
+from tests.support.aliases import Api, Connect, CreateUser, Header, NewUser, Run
 from tests.support.builders import bearer, create_user, token_of
 from tests.support.processes import Service, Start, environment
 from tests.support.servers import STRATEGY, WRONG_ANSWERS, RealServer, with_database
@@ -308,3 +309,20 @@ async def header_of(sql: Any, api: Api) -> Header:
 async def main(sql: Any) -> None:
     """The default store, empty."""
     await sql.execute("SELECT create_store('main')")
+
+
+@pytest.fixture
+def working(dsn: str) -> Run:
+    """async with working(report_time=…): a worker works meanwhile."""
+
+    @asynccontextmanager
+    async def work(database_url: str = dsn, **settings: Any) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        worker = asyncio.create_task(run_worker(Settings(**settings), database_url, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await worker
+
+    return work

@@ -1,6 +1,8 @@
 """Bookings: a restaurant's tables, who wants them when, and the house rules."""
 
+from base64 import b64encode
 from datetime import date, datetime, timedelta
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -9,9 +11,11 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 from sqlalchemy import TextClause, text
 
+from service.guest_pages import OURS, Pages
 from service.jobs import Job, done_by, found_by
+from service.results import is_error
 from service.settings import Settings
-from service.web.auth import caller_of
+from service.web.auth import caller_of, digest
 from service.web.bodies import MAX_BIGINT, Email, Moment, PersonName, Phone, refuse_field
 from service.web.context import CALLER, SETTINGS, STORE_ID, call, number_of, read
 from service.web.responses import ENCODER, respond
@@ -64,6 +68,14 @@ LAPSE_BOOKINGS = text(
 FIND_OLD_GUESTS = text("SELECT * FROM find_old_guests(:age)")
 ANONYMISE_GUESTS = text(
     "SELECT result_code, erased_count AS done FROM anonymise_guests(:store_id, :age, :limit)"
+)
+READ_BOOKING_LINK = text(
+    "SELECT * FROM read_booking_link(:store_id, :token_hash, CAST(:defaults AS jsonb))"
+)
+CANCEL_BOOKING_BY_LINK = text("SELECT * FROM cancel_booking_by_link(:store_id, :token_hash)")
+MOVE_BOOKING_BY_LINK = text(
+    "SELECT * FROM move_booking_by_link(:store_id, :token_hash, :table_id, :starts_at, :ends_at,"
+    " CAST(:defaults AS jsonb))"
 )
 FORGET_GUEST = text("SELECT * FROM forget_guest(:store_id, :contact, :actor)")
 
@@ -283,10 +295,61 @@ class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forgotten: int
 
 
+class GuestMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """POST /bookings/move?token=: what a guest may ask for instead."""
+
+    table_id: BigId | None = None
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+
+
+class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The token of a link from a mail."""
+
+    token: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class LinkedBooking(msgspec.Struct, frozen=True):
+    """What the page of a link shows."""
+
+    status: State
+    table_id: int
+    starts_at: datetime
+    ends_at: datetime | None
+    guests: int
+    name: str | None
+    language: str | None
+    restaurant: str
+    time_zone: str
+
+
+def _source(text: str) -> str:
+    """An inline style as a Content-Security-Policy names it."""
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
+
+
+PAGES = web.AppKey("PAGES", Pages)
+PAGE_STYLE = (OURS / "cancel.css").read_text("utf-8")
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src '{_source(PAGE_STYLE)}'; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 JUDGED = ("table_taken", "table_closed")
 VERB = ("ok", "booking_closed", "wrong_state", "unknown_booking")
 
 routes = Routes()
+
+
+def set_up(app: web.Application) -> None:
+    """Give the application what guests read."""
+    settings = app[SETTINGS]
+    app[PAGES] = Pages(settings.templates_dir, settings.language)
 
 
 def jobs(settings: Settings) -> list[Job]:
@@ -475,7 +538,7 @@ async def confirm_booking(request: web.Request, confirmation: Confirmation) -> w
         CONFIRM_BOOKING,
         decline_rivals=confirmation.rivals == "decline",
         override=confirmation.override,
-        defaults=_defaults(request.app[SETTINGS]),
+        defaults=request.app[SETTINGS].booking_defaults,
     )
 
 
@@ -515,7 +578,9 @@ async def cancel_booking(request: web.Request) -> web.Response:
 async def move_booking(request: web.Request, move: Move) -> web.Response:
     """Another table, another time; the price stays. One that changes nothing tells nobody."""
     fields = msgspec.structs.asdict(move)
-    return await _do(request, MOVE_BOOKING, defaults=_defaults(request.app[SETTINGS]), **fields)
+    return await _do(
+        request, MOVE_BOOKING, defaults=request.app[SETTINGS].booking_defaults, **fields
+    )
 
 
 @routes.post(
@@ -568,6 +633,89 @@ async def forget_guest(request: web.Request, guest: Forgetting) -> web.Response:
     return respond(row, store_id=request[STORE_ID])
 
 
+@routes.post(
+    "/bookings/move",
+    EVERYONE,
+    query=LinkQuery,
+    body=GuestMove,
+    answer=Booking,
+    codes=("outside_rules", "unknown_table", "unknown_link", "invalid_request", *JUDGED, *VERB),
+)
+async def move_booking_by_link(
+    request: web.Request, query: LinkQuery, move: GuestMove
+) -> web.Response:
+    """A guest asks for another table or time, by the link of a mail, while it is pending."""
+    fields = msgspec.structs.asdict(move)
+    ids = _restaurant(request) | {"token_hash": digest(query.token)}
+    row = await call(request, MOVE_BOOKING_BY_LINK, **ids, **fields)
+    return respond(row, store_id=request[STORE_ID])
+
+
+@routes.get("/bookings/cancel", EVERYONE, query=LinkQuery)
+async def cancel_page(request: web.Request, query: LinkQuery) -> web.Response:
+    """The page of a link: the booking and a button. Opening it does nothing."""
+    booking = await _linked(request, query)
+    if booking is None:
+        return _page(request, 404, "unknown", "unknown_notice")
+    if booking.status == "cancelled":
+        return _page(request, 200, "done", "done_notice", booking)
+    if booking.status not in ("pending", "confirmed"):
+        return _page(request, 410, "over", "over_notice", booking)
+    return _page(request, 200, "ask", "notice", booking)
+
+
+@routes.post("/bookings/cancel", EVERYONE, query=LinkQuery, reads_body=True, takes_key=False)
+async def cancel_by_page(request: web.Request, query: LinkQuery) -> web.Response:
+    """The button of the page: the booking is cancelled, once."""
+    ids = {"store_id": request[STORE_ID], "token_hash": digest(query.token)}
+    row = await call(request, CANCEL_BOOKING_BY_LINK, **ids)
+    booking = await _linked(request, query)
+    if booking is None:
+        return _page(request, 404, "unknown", "unknown_notice")
+    if row.result_code == "ok":
+        return _page(request, 200, "done", "done_notice", booking)
+    if row.result_code == "already_cancelled":
+        return _page(request, 200, "done_before", "done_notice", booking)
+    return _page(request, 409, "over", "over_notice", booking)
+
+
+async def _linked(request: web.Request, query: LinkQuery) -> LinkedBooking | None:
+    """The booking that a link is of; None for a link that is none."""
+    ids = _restaurant(request) | {"token_hash": digest(query.token)}
+    row = await read(request, READ_BOOKING_LINK, **ids)
+    if is_error(row.result_code):
+        return None
+    return msgspec.json.decode(row.document, type=LinkedBooking)
+
+
+def _page(
+    request: web.Request,
+    status: int,
+    heading: str,
+    notice: str,
+    booking: LinkedBooking | None = None,
+) -> web.Response:
+    """The page of a link, in the guest's language."""
+    pages = request.app[PAGES]
+    words = pages.words(booking.language if booking else None)
+    facts: dict[str, Any] = {"day": "", "hours": ""}
+    if booking:
+        facts["day"] = words.day(booking.starts_at, booking.time_zone)
+        facts["hours"] = words.hours(booking.starts_at, booking.ends_at, booking.time_zone)
+    html = pages.render(
+        "cancel.html",
+        words=words,
+        heading=heading,
+        notice=notice,
+        booking=booking,
+        style=PAGE_STYLE,
+        **facts,
+    )
+    response = web.Response(text=html, status=status, content_type="text/html")
+    response.headers.update(PAGE_HEADERS)
+    return response
+
+
 async def _do(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:
     """What a verb on a booking answers."""
     ids = _ids(request)
@@ -581,22 +729,11 @@ def _ids(request: web.Request) -> dict[str, Any]:
 
 
 def _restaurant(request: web.Request) -> dict[str, str]:
-    return {"store_id": request[STORE_ID], "defaults": _defaults(request.app[SETTINGS])}
+    return {"store_id": request[STORE_ID], "defaults": request.app[SETTINGS].booking_defaults}
 
 
 def _actor(request: web.Request) -> dict[str, str]:
     return {"store_id": request[STORE_ID], "actor": request[CALLER].name}
-
-
-def _defaults(settings: Settings) -> str:
-    """What applies where a restaurant's house rules say nothing, as JSON."""
-    return msgspec.json.encode(
-        {
-            "time_zone": settings.time_zone,
-            "reminder_hours": settings.reminder_hours,
-            "booking_minutes": settings.booking_minutes,
-        }
-    ).decode()
 
 
 def _contact(contact: Contact) -> str:

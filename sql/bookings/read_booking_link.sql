@@ -7,13 +7,12 @@ DECLARE
     v_rules jsonb := booking_rules_of(p_store_id, p_defaults);
 BEGIN
     SELECT booking_document(b, v_now) || jsonb_build_object(
-        'name', g.name, 'language', g.language, 'kind', t.kind, 'restaurant', s.name,
+        'name', g.name, 'language', g.language, 'restaurant', COALESCE(NULLIF(s.name, ''), s.store_id),
         'time_zone', v_rules ->> 'time_zone')
     INTO document
     FROM booking_links AS l
     JOIN bookings AS b ON b.store_id = l.store_id AND b.booking_id = l.booking_id
     JOIN guests AS g ON g.store_id = b.store_id AND g.guest_id = b.guest_id
-    JOIN dining_tables AS t ON t.store_id = b.store_id AND t.table_id = b.table_id
     JOIN stores AS s ON s.store_id = b.store_id
     WHERE l.store_id = p_store_id AND l.token_hash = p_token_hash;
     result_code := CASE WHEN FOUND THEN 'ok' ELSE 'unknown_link' END;

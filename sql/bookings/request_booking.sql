@@ -13,6 +13,10 @@ DECLARE
     v_rule jsonb;
 BEGIN
     -- Lock. No row: a request takes nothing. Only who asks waits for their own other requests.
+    IF v_contact ->> 'email' IS NULL AND p_user_id IS NOT NULL THEN
+        v_contact := v_contact || jsonb_build_object('email', (
+            SELECT email FROM users WHERE store_id = p_store_id AND user_id = p_user_id));
+    END IF;
     PERFORM lock_contact(p_store_id, v_contact);
     v_now := clock_timestamp();
 

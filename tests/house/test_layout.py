@@ -19,6 +19,7 @@ LEVELS = {
     "service.logs": 0,
     "service.database": 1,
     "service.jobs": 2,
+    "service.guest_pages": 2,
     "service.web": 3,
     "service.delivery": 3,
     "service.domains": 4,

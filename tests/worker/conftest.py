@@ -1,17 +1,13 @@
 """The worker in this process, or in one of its own, and the Telegram that it talks to."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from service.delivery.telegram import Telegram as Telegram  # takes seconds, before any test
-from service.settings import Settings
-from service.worker import run_worker
-from tests.support.aliases import Emit, Run
+from tests.support.aliases import Emit
 from tests.support.bot_api import CHAT, TOKEN, BotApi, bot_api
 
 
@@ -30,23 +26,6 @@ def bot(telegram: BotApi) -> dict[str, str]:
         "telegram_chat_id": CHAT,
         "telegram_api_url": telegram.url,
     }
-
-
-@pytest.fixture
-def working(dsn: str) -> Run:
-    """async with working(report_time=…): a worker works meanwhile."""
-
-    @asynccontextmanager
-    async def work(database_url: str = dsn, **settings: Any) -> AsyncIterator[None]:
-        stop = asyncio.Event()
-        worker = asyncio.create_task(run_worker(Settings(**settings), database_url, stop))
-        try:
-            yield
-        finally:
-            stop.set()
-            await worker
-
-    return work
 
 
 @pytest.fixture

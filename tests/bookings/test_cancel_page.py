@@ -1,0 +1,133 @@
+"""The page of a guest's link: looking changes nothing, the button cancels once."""
+
+import hashlib
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.support.bookings import Restaurant, at
+from tests.support.browser import browsing, needs_browser
+
+PAGE = "/api/v1/bookings/cancel"
+
+
+async def linked(house: Restaurant, booking_id: int) -> str:
+    """A link of a mail: its token."""
+    token = secrets.token_urlsafe(32)
+    await house.sql.execute(
+        "INSERT INTO booking_links (store_id, token_hash, booking_id) VALUES ('main', $1, $2)",
+        hashlib.sha256(token.encode()).digest(),
+        booking_id,
+    )
+    return token
+
+
+async def state(house: Restaurant, booking_id: int) -> str:
+    _, booking = await house.as_staff("GET", f"/bookings/{booking_id}")
+    return str(booking["status"])
+
+
+async def test_a_crawler_that_follows_every_link_cancels_nothing(house: Restaurant) -> None:
+    booking_id = await house.in_state(await house.table(), "confirmed", at(19), at(21))
+    path = f"{PAGE}?token={await linked(house, booking_id)}"
+    for prefix in ("", "/stores/main"):
+        url = path.replace("/api/v1", "/api/v1" + prefix)
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+            await house.api.request(method, url)
+    assert await state(house, booking_id) == "confirmed"
+
+
+@pytest.mark.parametrize("before", ["pending", "confirmed"])
+async def test_the_button_cancels_once_and_a_second_press_says_so(
+    house: Restaurant, before: str
+) -> None:
+    booking_id = await house.in_state(await house.table(), before, at(19), at(21))
+    path = f"{PAGE}?token={await linked(house, booking_id)}"
+    opened = await house.api.get(path)
+    assert opened.status == 200
+    assert "Cancel your booking?" in await opened.text()
+    assert opened.headers["Cache-Control"] == "no-store"
+    assert opened.headers["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in opened.headers["Content-Security-Policy"]
+    first = await house.api.post(path, headers={"Origin": "null"})
+    assert (first.status, "Your booking is cancelled" in await first.text()) == (200, True)
+    told = await house.mails()
+    second = await house.api.post(path)
+    assert (second.status, "was cancelled before" in await second.text()) == (200, True)
+    assert await house.mails() == told
+    assert await state(house, booking_id) == "cancelled"
+
+
+async def test_a_link_of_what_has_ended_says_so(house: Restaurant) -> None:
+    booking_id = await house.in_state(await house.table(), "finished", at(19), at(21))
+    path = f"{PAGE}?token={await linked(house, booking_id)}"
+    for response in (await house.api.get(path), await house.api.post(path)):
+        assert response.status in (409, 410)
+        assert "This booking has ended" in await response.text()
+    assert await state(house, booking_id) == "finished"
+
+
+async def test_an_unknown_and_a_tampered_token_are_404_alike(house: Restaurant) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    token = await linked(house, booking_id)
+    tampered = ("A" if token[0] != "A" else "B") + token[1:]
+    pages = []
+    for wrong in (tampered, "x", "", "\u0416"):
+        for method in ("GET", "POST"):
+            response = await house.api.request(method, PAGE, params={"token": wrong})
+            assert response.status == 404
+            pages.append(await response.text())
+    assert len(set(pages)) == 1
+    assert await state(house, booking_id) == "pending"
+
+
+async def test_a_guest_moves_what_is_pending_by_the_link(house: Restaurant) -> None:
+    await house.rules(notice_minutes=60)
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    move = {"params": {"token": await linked(house, booking_id)}}
+    status, moved = await house.send(
+        "POST", "/bookings/move", json={"starts_at": at(20).isoformat()}, **move
+    )
+    assert (status, moved["starts_at"][11:16]) == (200, "20:00")
+    status, answer = await house.send(
+        "POST", "/bookings/move", json={"starts_at": "2020-01-01T00:00:00Z"}, **move
+    )
+    assert (status, answer["code"], answer["rule"]) == (422, "outside_rules", "past")
+    await house.do("confirm", booking_id)
+    status, answer = await house.send(
+        "POST", "/bookings/move", json={"starts_at": at(18).isoformat()}, **move
+    )
+    assert (status, answer["code"]) == (409, "wrong_state")
+    unknown = {"params": {"token": "x"}, "json": {}}
+    assert (await house.send("POST", "/bookings/move", **unknown))[0] == 404
+
+
+async def test_names_cannot_write_into_the_page(house: Restaurant) -> None:
+    name = "<script>alert(1)</script>"
+    booking_id = await house.asked(await house.table(), at(19), at(21), name=name)
+    response = await house.api.get(PAGE, params={"token": await linked(house, booking_id)})
+    text = await response.text()
+    assert "&lt;script&gt;" in text
+    assert "<script" not in text
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+async def test_a_person_cancels_in_a_browser_without_a_script(
+    house: Restaurant, scheme: str, width: int, tmp_path: Path
+) -> None:
+    booking_id = await house.in_state(await house.table(), "confirmed", at(19), at(21))
+    url = str(house.api.make_url(PAGE)) + f"?token={await linked(house, booking_id)}"
+    how = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    async with browsing(java_script_enabled=False, **how) as page:
+        await page.goto(url)
+        await page.screenshot(path=tmp_path / "ask.png")
+        await page.keyboard.press("Tab")
+        assert await page.locator("button:focus").count() == 1
+        assert await state(house, booking_id) == "confirmed"
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="Your booking is cancelled").wait_for()
+        await page.screenshot(path=tmp_path / "done.png")
+    assert await state(house, booking_id) == "cancelled"
