@@ -30,7 +30,19 @@ from service.settings import SettingsError, read_settings, unknown_settings
 
 logger = logging.getLogger("holdfast")
 
-COMMANDS = (serve, worker, migrate, check, psql, import_stock, report, outbox, user, key, forget_guest)
+COMMANDS = (
+    serve,
+    worker,
+    migrate,
+    check,
+    psql,
+    import_stock,
+    report,
+    outbox,
+    user,
+    key,
+    forget_guest,
+)
 OURS = (SettingsError, EmbeddedError, ServeError)
 WRONG_USE = 2
 """Exit code for settings, arguments or surroundings that a person has to mend."""

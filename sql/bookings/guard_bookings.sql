@@ -18,13 +18,13 @@ CREATE OR REPLACE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON bookings
 COMMENT ON TRIGGER append_only ON bookings IS 'Bookings end; they are never deleted.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON dining_tables
-    FOR EACH ROW EXECUTE FUNCTION record_change('table_id');
+    FOR EACH ROW EXECUTE FUNCTION record_change('dining_tables', 'table_id');
 COMMENT ON TRIGGER record_change ON dining_tables IS 'Who added, changed, closed a table.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON booking_rules
-    FOR EACH ROW EXECUTE FUNCTION record_change('store_id');
+    FOR EACH ROW EXECUTE FUNCTION record_change('booking_rules', 'store_id');
 COMMENT ON TRIGGER record_change ON booking_rules IS 'Who changed the house rules.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON bookings
-    FOR EACH ROW EXECUTE FUNCTION record_change('booking_id');
+    FOR EACH ROW EXECUTE FUNCTION record_change('bookings', 'booking_id');
 COMMENT ON TRIGGER record_change ON bookings IS 'Who confirmed, moved, cancelled what.';

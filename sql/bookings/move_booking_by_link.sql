@@ -3,13 +3,14 @@ CREATE OR REPLACE FUNCTION move_booking_by_link(
     p_ends_at timestamptz, p_defaults jsonb, OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
+    v_booking_id bigint;
     v_booking bookings;
     v_now timestamptz;
 BEGIN
     -- Lock. As move_booking does, which finds it all locked then.
-    v_booking := lock_booking(p_store_id, (
-        SELECT booking_id FROM booking_links
-        WHERE store_id = p_store_id AND token_hash = p_token_hash), p_table_id);
+    SELECT booking_id INTO v_booking_id FROM booking_links
+    WHERE store_id = p_store_id AND token_hash = p_token_hash;
+    v_booking := lock_booking(p_store_id, v_booking_id, p_table_id);
     v_now := clock_timestamp();
 
     -- Check. What is confirmed is the house's to move.

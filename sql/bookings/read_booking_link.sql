@@ -7,7 +7,8 @@ DECLARE
     v_rules jsonb := booking_rules_of(p_store_id, p_defaults);
 BEGIN
     SELECT booking_document(b, v_now) || jsonb_build_object(
-        'name', g.name, 'language', g.language, 'restaurant', COALESCE(NULLIF(s.name, ''), s.store_id),
+        'name', g.name, 'language', g.language,
+        'restaurant', COALESCE(NULLIF(s.name, ''), s.store_id),
         'time_zone', v_rules ->> 'time_zone')
     INTO document
     FROM booking_links AS l
