@@ -30,8 +30,8 @@ from sqlalchemy import text
 
 from service.database.connections import connected
 from service.database.pool import Database
-from service.logs import REQUEST_ID
 from service.results import Refusal
+from service.web.boundary import begin
 from service.web.context import DATABASE, STORE_ID
 from service.web.origins import ORIGINS
 from service.web.responses import CODE, ENCODER
@@ -121,9 +121,8 @@ async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamRespo
         raise Refusal("bad_request", "This path speaks WebSocket, version 13.")
     hub = request.app[HUB]
     async with hub.watching(request[STORE_ID]) as store:
-        socket.headers["X-Request-ID"] = REQUEST_ID.get()
         try:
-            await socket.prepare(request)
+            await begin(request, socket)
         except ConnectionError:
             raise Refusal("bad_request", "The connection was lost.") from None
         if request.transport:

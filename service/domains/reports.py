@@ -25,9 +25,9 @@ from service.database.connections import connected
 from service.delivery.schedules import Schedule, job_of
 from service.delivery.workbook import Heading, stream_workbook
 from service.jobs import Job
-from service.logs import REQUEST_ID
 from service.results import Refusal
 from service.settings import Settings
+from service.web.boundary import begin
 from service.web.context import DATABASE, SETTINGS, STORE_ID
 from service.web.responses import CODE
 from service.web.routing import API, OPERATORS, Routes
@@ -129,7 +129,6 @@ async def xlsx_report(request: web.Request) -> web.StreamResponse:
             {
                 "Content-Type": XLSX,
                 "Content-Disposition": _attachment(report.file_name),
-                "X-Request-ID": REQUEST_ID.get(),
             }
         )
         response[CODE] = "ok"
@@ -145,7 +144,7 @@ async def _send(
 ) -> None:
     """Send a document piece by piece; where that breaks off, so does the connection."""
     try:
-        await response.prepare(request)
+        await begin(request, response)
         await response.write(first)
         async for chunk in chunks:
             await response.write(chunk)

@@ -21,7 +21,7 @@ from service.results import Refusal
 from service.web import responses
 from service.web.clients import CLIENTS
 from service.web.context import CALLER
-from service.web.origins import ORIGINS
+from service.web.origins import ORIGINS, Origins
 from service.web.responses import CODE, PROTECTION
 
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
@@ -78,12 +78,7 @@ class Boundary:
         connection: Connection = request.protocol  # type: ignore[assignment]
         response = await self._answer(request, handle, connection)
         if not response.prepared:  # else its headers are sent, and perhaps all of it
-            response.headers["X-Request-ID"] = request_id
-            if "X-Content-Type-Options" not in response.headers:
-                for name, value in PROTECTION.items():
-                    response.headers.setdefault(name, value)
-            if "Origin" in headers:
-                response.headers.update(self._origins.headers(request))
+            _complete(request, response, self._origins)
             if connection.is_newcomer or self._draining.is_set() or not request.content.is_eof():
                 response.force_close()
         self._log(request, response, started)
@@ -133,6 +128,22 @@ class Boundary:
                     remote=self._clients.address(request),
                 )
             )
+
+
+async def begin(request: web.Request, response: web.StreamResponse) -> None:
+    """Send the headers of an answer that its handler writes piece by piece."""
+    _complete(request, response, request.app[ORIGINS])
+    await response.prepare(request)
+
+
+def _complete(request: web.Request, response: web.StreamResponse, origins: Origins) -> None:
+    """Add what every answer says beside its content."""
+    response.headers["X-Request-ID"] = REQUEST_ID.get()
+    if "X-Content-Type-Options" not in response.headers:
+        for name, value in PROTECTION.items():
+            response.headers.setdefault(name, value)
+    if "Origin" in request.headers:
+        response.headers.update(origins.headers(request))
 
 
 def _check_bytes(request: web.Request) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.logs import RequestLine
+from service.settings import ROOT
 from tests.support.aliases import Api, Serve, Stocked
 from tests.support.builders import FEED, HANDSHAKE, RESERVE, bearer, callback, create_key
 from tests.support.wire import exchange, head_of
@@ -143,3 +144,8 @@ async def test_the_request_line_names_the_caller(
     await api.post(RESERVE, json=callback(), headers=bearer("nonsense"))
     await api.post(RESERVE, json=callback())
     assert [line.caller for line in request_lines] == [f"key:{key_id}", "", "anonymous"]
+
+
+def test_handlers_send_headers_through_the_boundary_alone() -> None:
+    for module in (ROOT / "service" / "domains").glob("*.py"):
+        assert ".prepare(" not in module.read_text(), module
