@@ -51,7 +51,7 @@ CONFIRM_TOTP = text(
 REMOVE_TOTP = text("SELECT * FROM remove_totp(:store_id, :user_id, :session_id, :actor)")
 
 SWEEP_EVERY = 600.0
-pause = asyncio.sleep
+pause = asyncio.sleep  # by a name of its own, so that a test need not wait
 STEPS_OFF = 1
 """How many steps of 30 s a phone's clock may be off, either way."""
 

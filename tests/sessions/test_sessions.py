@@ -1,6 +1,7 @@
 """Sessions: refreshed, listed, ended one by one, and what is no longer good."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -133,6 +134,22 @@ async def test_sessions_are_listed_and_ended_one_by_one(
     assert [each["user_agent"] for each in left["sessions"]] == ["till"]
     more = await api.get(f"{SESSIONS}?after={left['next']}", headers=bearer(tokens[1]))
     assert [each["user_agent"] for each in (await more.json())["sessions"]] == ["ma\xfcller"]
+
+
+@pytest.mark.parametrize("agent", [b"\xff\xfe", b"\xd0\xb4", b"x" * 5000, b""])
+async def test_whatever_a_client_calls_itself_it_signs_in(
+    api: Api, sql: Any, user: CreateUser, agent: bytes
+) -> None:
+    await user("maria")
+    body = json.dumps({"login": "maria", "password": PASSWORD}).encode()
+    head = b"POST /api/v1/auth HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    length = b"Content-Length: %d\r\nConnection: close\r\n" % len(body)
+    reader, writer = await asyncio.open_connection(str(api.host), api.port)
+    writer.write(head + length + b"User-Agent: " + agent + b"\r\n\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert len(await sql.fetchval("SELECT user_agent FROM sessions")) <= 200
 
 
 @pytest.mark.parametrize("session_id", ["4711", "0", "x", "-1", "9" * 30])

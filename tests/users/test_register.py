@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.aliases import Api
+from service.database.pool import Database
+from service.domains import sessions, users
+from service.settings import Settings
+from tests.support.aliases import Api, CreateUser
+from tests.support.builders import token_of
 
 REGISTER, SIGN_IN = "/api/v1/users", "/api/v1/auth"
 MARIA = {"login": "maria", "password": "correct horse"}
@@ -173,3 +177,21 @@ async def test_a_registration_that_nobody_activates_lapses_and_its_login_is_free
     assert [row["login"] for row in left] == ["MARIA", "paul", "payer"]
     actors = "SELECT array_agg(actor) FROM audit_log WHERE action = 'delete' AND subject LIKE 'u%'"
     assert (await sql.fetchval(actors))[1] == "the worker"
+
+
+async def test_the_worker_sweeps_registrations_and_sessions(
+    api: Api, sql: Any, dsn: str, user: CreateUser
+) -> None:
+    """With its own rights, through the jobs that it is given."""
+    await api.post(REGISTER, json=MARIA)
+    await sql.execute("UPDATE user_links SET expires_at = clock_timestamp()")
+    await token_of(sql, api, user_id := await user("peter"))
+    await sql.execute("SELECT sign_out_user('main', $1, '::1', 'x')", user_id)
+    database = Database(dsn, role="holdfast_worker", connections=1)
+    for job in (*users.jobs(Settings()), *sessions.jobs(Settings())):
+        (found,) = await job.find(database)
+        assert await job.do(database, found) is False
+        assert await job.find(database) == []
+    await database.close()
+    assert await sql.fetchval("SELECT array_agg(login) FROM users") == ["peter"]
+    assert await sql.fetchval("SELECT count(*) FROM sessions") == 0
