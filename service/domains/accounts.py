@@ -23,7 +23,7 @@ from service.web.bodies import (
     decode,
     read_bytes,
 )
-from service.web.context import CALLER, SETTINGS, STORE_ID, call, read
+from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, read
 from service.web.routing import EVERYONE, USERS, Routes
 
 READ_STATEMENT = text("SELECT * FROM read_statement(:store_id, :user_id, :after, :limit)")
@@ -38,6 +38,11 @@ WEBHOOK_ID = "webhook-id"
 WEBHOOK_TIMESTAMP = "webhook-timestamp"
 WEBHOOK_SIGNATURE = "webhook-signature"
 TOLERANCE_SECONDS = 300
+
+MAY_HAVE_BOUGHT = (
+    "The connection was lost after sending. Repeating could buy twice: see GET /users/me first. "
+    "With an Idempotency-Key a repeat is safe."
+)
 
 # No dot in the id, only digits in the time: else one signed text could be read in two ways.
 _webhook_id = re.compile(r"[!-\-/-~]{1,256}")
@@ -168,7 +173,12 @@ async def read_statement(request: web.Request, query: StatementQuery) -> web.Res
 async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     """Buy units of a product with the caller's own money: all of it or nothing."""
     ids = {"store_id": request[STORE_ID], **msgspec.structs.asdict(purchase)}
-    row = await call(request, BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
+    try:
+        row = await call(request, BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
+    except Refusal as refusal:
+        if refusal.code == "outcome_unknown" and not request.app[DATABASE].is_in_transaction:
+            raise Refusal("outcome_unknown", MAY_HAVE_BOUGHT) from refusal
+        raise
     return responses.respond(row, **ids)
 
 

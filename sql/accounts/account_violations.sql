@@ -1,11 +1,12 @@
 CREATE VIEW account_violations AS
 WITH ledger AS (
-    SELECT store_id, account_id, entry_id, balance_after,
-        sum(amount) OVER (PARTITION BY store_id, account_id ORDER BY entry_id) AS running,
-        row_number() OVER (PARTITION BY store_id, account_id ORDER BY entry_id DESC) AS from_end
-    FROM account_entries
-), balances AS (
-    SELECT store_id, account_id, running FROM ledger WHERE from_end = 1
+    SELECT store_id, account_id, user_id, number, balance_after,
+        lag(number, 1, 0::bigint) OVER w + 1 AS next_number,
+        lag(balance_after, 1, 0::bigint) OVER w + amount AS next_balance
+    FROM account_entries WINDOW w AS (PARTITION BY store_id, account_id ORDER BY number)
+), sums AS (
+    SELECT store_id, account_id, sum(amount) AS balance, count(*) AS entry_count
+    FROM account_entries GROUP BY store_id, account_id
 ), bought AS (
     SELECT store_id, purchase_id::text AS reference,
         format('account %s: %s', account_id, -price_at_purchase::numeric * quantity) AS payment,
@@ -26,13 +27,29 @@ SELECT 'never_overdrawn' AS invariant, store_id, account_id::text AS subject,
 FROM accounts WHERE balance < 0
 UNION ALL
 SELECT 'balance_equals_entries', store_id, account_id::text,
-    COALESCE(b.running, 0)::text, COALESCE(a.balance, 0)::text
-FROM accounts AS a FULL JOIN balances AS b USING (store_id, account_id)
-WHERE COALESCE(a.balance, 0) <> COALESCE(b.running, 0)
+    COALESCE(s.balance, 0)::text, COALESCE(a.balance, 0)::text
+FROM accounts AS a FULL JOIN sums AS s USING (store_id, account_id)
+WHERE COALESCE(a.balance, 0) <> COALESCE(s.balance, 0)
 UNION ALL
-SELECT 'entry_continues_the_last', store_id, format('%s/%s', account_id, entry_id),
-    running::text, balance_after::text
-FROM ledger WHERE running <> balance_after
+SELECT 'entries_are_as_many_as_counted', store_id, account_id::text,
+    a.entry_count::text, COALESCE(s.entry_count, 0)::text
+FROM accounts AS a LEFT JOIN sums AS s USING (store_id, account_id)
+WHERE a.entry_count <> COALESCE(s.entry_count, 0)
+UNION ALL
+SELECT 'entry_follows_the_last', store_id, format('%s/%s', account_id, number),
+    format('number %s, balance %s', next_number, next_balance),
+    format('number %s, balance %s', number, balance_after)
+FROM ledger WHERE number <> next_number OR balance_after <> next_balance
+UNION ALL
+SELECT 'account_keeps_its_owner', store_id, format('%s/%s', account_id, l.number),
+    format('user %s', l.user_id), format('user %s', a.user_id)
+FROM accounts AS a JOIN ledger AS l USING (store_id, account_id)
+WHERE l.user_id <> a.user_id
+UNION ALL
+SELECT 'purchase_is_the_owners', store_id, p.purchase_id::text,
+    format('user %s', a.user_id), format('user %s', p.user_id)
+FROM accounts AS a JOIN purchases AS p USING (store_id, account_id)
+WHERE p.user_id <> a.user_id
 UNION ALL
 SELECT 'purchase_is_paid_once', store_id, reference,
     COALESCE(b.payment, 'no entry'), COALESCE(e.payment, 'no entry')

@@ -48,9 +48,10 @@ BEGIN
     UPDATE accounts SET balance = balance - v_total
     WHERE store_id = p_store_id AND account_id = p_account_id;
     PERFORM set_change_context(NULL);
-    document := to_jsonb(v_purchase) - 'store_id' - 'user_id' || jsonb_build_object(
-        'total', v_total, 'balance', v_balance - v_total,
-        'created_at', rfc3339(v_purchase.created_at));
+    document := to_jsonb(v_purchase) - 'store_id' || jsonb_build_object(
+        'total', v_total, 'created_at', rfc3339(v_purchase.created_at));
+    PERFORM emit_event(p_store_id, 'purchase.made', document);
+    document := document - 'user_id' || jsonb_build_object('balance', v_balance - v_total);
 END $$;
 
 COMMENT ON FUNCTION buy_product IS

@@ -5,6 +5,7 @@ CREATE OR REPLACE FUNCTION receive_payment(
 DECLARE
     v_account accounts;
     v_paid record;
+    v_entries bigint[];
 BEGIN
     -- Lock. Where there is no account yet, twins meet at the unique keys, and the second is tried
     -- again.
@@ -32,7 +33,7 @@ BEGIN
 
     -- Write.
     IF result_code = 'ok' THEN
-        PERFORM set_change_context(NULL, 'payment', p_transaction_id);
+        PERFORM set_change_context('payer:' || p_bill_id, 'payment', p_transaction_id);
         IF v_account.account_id IS NULL THEN
             INSERT INTO accounts (store_id, user_id, bill_id, balance)
             VALUES (p_store_id, p_user_id, p_bill_id, p_amount);
@@ -43,9 +44,10 @@ BEGIN
         PERFORM set_change_context(NULL);
     END IF;
     IF result_code IN ('ok', 'already_paid') THEN
-        document := entry_document(p_store_id, (
-            SELECT entry_id FROM account_entries
-            WHERE store_id = p_store_id AND transaction_id = p_transaction_id));
+        v_entries := ARRAY(
+            SELECT e.entry_id FROM account_entries AS e
+            WHERE e.store_id = p_store_id AND e.transaction_id = p_transaction_id);
+        document := describe_entries(p_store_id, v_entries) -> 0;
     END IF;
 END $$;
 

@@ -3,15 +3,23 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_reason text := COALESCE(NULLIF(current_setting('holdfast.reason', true), ''), 'adjustment');
     v_reference text := NULLIF(current_setting('holdfast.reference', true), '');
+    v_last_at timestamptz;
 BEGIN
+    SELECT e.created_at INTO v_last_at FROM account_entries AS e
+    WHERE e.store_id = NEW.store_id AND e.account_id = NEW.account_id
+        AND e.number = NEW.entry_count - 1;
+
     -- OLD is null on INSERT.
     INSERT INTO account_entries (
-        store_id, account_id, amount, balance_after, reason, transaction_id, reference, actor
+        store_id, account_id, user_id, number, amount, balance_after, reason, transaction_id,
+        reference, actor, created_at
     ) VALUES (
-        NEW.store_id, NEW.account_id, NEW.balance - COALESCE(OLD.balance, 0), NEW.balance,
+        NEW.store_id, NEW.account_id, NEW.user_id, NEW.entry_count,
+        NEW.balance - COALESCE(OLD.balance, 0), NEW.balance,
         v_reason, CASE WHEN v_reason = 'payment' THEN v_reference END,
         CASE WHEN v_reason <> 'payment' THEN v_reference END,
-        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user)
+        COALESCE(NULLIF(current_setting('holdfast.actor', true), ''), session_user),
+        GREATEST(clock_timestamp(), v_last_at)
     );
     RETURN NULL;
 END $$;

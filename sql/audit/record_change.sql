@@ -50,6 +50,12 @@ CREATE OR REPLACE TRIGGER record_change
     FOR EACH ROW EXECUTE FUNCTION record_change('api_keys', 'key_id', 'key_hash');
 COMMENT ON TRIGGER record_change ON api_keys IS 'Who made and who revoked a key.';
 
+-- What functions do to accounts stands in the ledger.
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON accounts
+    FOR EACH ROW WHEN (COALESCE(current_setting('holdfast.actor', true), '') = '')
+    EXECUTE FUNCTION record_change('accounts', 'account_id');
+COMMENT ON TRIGGER record_change ON accounts IS 'What was done to money by hand.';
+
 -- New products come by the million, with the ledger of their units.
 CREATE OR REPLACE TRIGGER record_change AFTER UPDATE ON products
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)

@@ -3,12 +3,14 @@ LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION '% of % is refused', TG_OP, TG_ARGV[0] USING
         ERRCODE = 'object_not_in_prerequisite_state',
-        HINT = 'History is append-only: write the opposite change instead.';
+        HINT = COALESCE(
+            TG_ARGV[1], 'History is append-only: write the opposite change instead.');
 END $$;
 
 COMMENT ON FUNCTION refuse_change IS
-    'Trigger: stop a statement that would rewrite what has happened (SQLSTATE 55000). Its argument '
-    'is the table''s name: on a distributed engine TG_TABLE_NAME is that of a shard.';
+    'Trigger: stop a statement that would rewrite what has happened (SQLSTATE 55000). Its '
+    'arguments: the table''s name (on a distributed engine TG_TABLE_NAME is that of a shard), and '
+    'what to do instead.';
 
 CREATE OR REPLACE TRIGGER append_only
     BEFORE UPDATE OF store_id, movement_id, product_id, delta, on_hand_after, reason, reference,
@@ -27,6 +29,19 @@ CREATE OR REPLACE TRIGGER append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON account_entries
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('account_entries');
 COMMENT ON TRIGGER append_only ON account_entries IS 'The ledger is only ever added to.';
+
+CREATE OR REPLACE TRIGGER written_by_triggers BEFORE INSERT ON account_entries
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION refuse_change(
+        'account_entries', 'Change the balance of the account: that writes the entry.');
+COMMENT ON TRIGGER written_by_triggers ON account_entries IS
+    'What has not happened to a balance is not in its ledger: nobody writes rows by hand.';
+
+CREATE OR REPLACE TRIGGER keeps_its_owner
+    BEFORE UPDATE OF store_id, account_id, user_id, bill_id, entry_count ON accounts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change(
+        'accounts', 'Only the balance changes: move money by two changes, each has its entry.');
+COMMENT ON TRIGGER keeps_its_owner ON accounts IS
+    'Its ledger would stay with the other user, and a payment come twice by the other bill.';
 
 CREATE OR REPLACE TRIGGER append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON purchases

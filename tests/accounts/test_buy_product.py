@@ -1,6 +1,7 @@
 """POST /api/v1/products/buy, alone and in a crowd: money and stock go together or not at all."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -78,13 +79,36 @@ async def test_a_purchase_takes_money_and_units(open_shop: OpenShop, sql: Any) -
     row = await sql.fetchrow("SELECT * FROM purchases")
     assert (row["purchase_id"], row["user_id"], row["quantity"]) == (purchase_id, shop.user_id, 3)
     actor = f"user:{shop.user_id}"
-    entry = await sql.fetchrow("SELECT * FROM account_entries ORDER BY entry_id DESC LIMIT 1")
+    entry = await sql.fetchrow("SELECT * FROM account_entries ORDER BY number DESC LIMIT 1")
     assert (entry["amount"], entry["balance_after"], entry["transaction_id"]) == (-750, 250, None)
     movement = await sql.fetchrow("SELECT * FROM stock_movements ORDER BY number DESC LIMIT 1")
     assert (movement["delta"], movement["on_hand_after"]) == (-3, 2)
     for row in (entry, movement):
         found = (row["reason"], row["reference"], row["actor"])
         assert found == ("purchase", str(purchase_id), actor)
+
+
+async def test_a_purchase_is_told_to_webhooks_and_waits_for_them(
+    open_shop: OpenShop, sql: Any
+) -> None:
+    shop = await open_shop(5, 1000)
+    bought = (await shop.buy(quantity=3))[1]
+    assert (await shop.buy(quantity=3))[0] == 409
+    (message,) = await sql.fetch("SELECT * FROM outbox")
+    payload = json.loads(message["payload"])
+    assert (message["channel"], payload["type"]) == ("webhook", "purchase.made")
+    assert payload["data"] == {
+        "purchase_id": bought["purchase_id"],
+        "user_id": shop.user_id,
+        "account_id": shop.account_id,
+        "product_id": "7",
+        "quantity": 3,
+        "price_at_purchase": 250,
+        "total": 750,
+        "created_at": bought["created_at"],
+    }
+    assert (message["delivered_at"], message["dead_at"]) == (None, None)
+    assert await sql.fetchval("SELECT count(*) FROM dead_letters") == 0
 
 
 async def test_one_unit_is_bought_where_no_quantity_is_given(open_shop: OpenShop, sql: Any) -> None:
@@ -101,7 +125,7 @@ async def test_the_ledgers_are_not_told_about_what_comes_after(
         call = "SELECT result_code FROM buy_product('main', $1, '7', $2, 1)"
         assert await sql.fetchval(call, shop.user_id, shop.account_id) == "ok"
         await sql.execute("UPDATE accounts SET balance = 1; UPDATE stock SET on_hand = 1")
-    for table, key in (("account_entries", "entry_id"), ("stock_movements", "number")):
+    for table, key in (("account_entries", "number"), ("stock_movements", "number")):
         row = await sql.fetchrow(f"SELECT * FROM {table} ORDER BY {key} DESC LIMIT 1")
         assert (row["reason"], row["reference"]) == ("adjustment", None)
         assert not row["actor"].startswith("user:")
@@ -338,6 +362,9 @@ async def test_credits_and_debits_of_one_account_at_once_add_up(
     units = 1000 - await sql.fetchval("SELECT count(*) FROM purchases")
     assert await left(sql) == (units, sum(changes))
     assert await sql.fetchval("SELECT min(balance_after) FROM account_entries") >= 0
+    rows = await sql.fetch("SELECT number FROM account_entries ORDER BY number")
+    count = await sql.fetchval("SELECT entry_count FROM accounts")
+    assert [row["number"] for row in rows] == list(range(1, count + 1))
 
 
 async def second_with_the_last_money(connect_as: Connect, user_id: int, account_id: int) -> str:

@@ -50,8 +50,6 @@ KNOWN: dict[str, set[str]] = {
     "no_reading_function_inside_a_query_over_tables": {
         "expire_reservations: lock_stock",
         "list_reservations: reservation_document",
-        "read_statement: entry_document",
-        "receive_payment: entry_document",
     },
     "no_correlated_subquery": {
         "import_stock: k by l",
