@@ -636,6 +636,7 @@ async def forget_guest(request: web.Request, guest: Forgetting) -> web.Response:
 @routes.post(
     "/bookings/move",
     EVERYONE,
+    judges_origin=False,
     query=LinkQuery,
     body=GuestMove,
     answer=Booking,
@@ -664,7 +665,14 @@ async def cancel_page(request: web.Request, query: LinkQuery) -> web.Response:
     return _page(request, 200, "ask", "notice", booking)
 
 
-@routes.post("/bookings/cancel", EVERYONE, query=LinkQuery, reads_body=True, takes_key=False)
+@routes.post(
+    "/bookings/cancel",
+    EVERYONE,
+    query=LinkQuery,
+    reads_body=True,
+    takes_key=False,
+    judges_origin=False,
+)
 async def cancel_by_page(request: web.Request, query: LinkQuery) -> web.Response:
     """The button of the page: the booking is cancelled, once."""
     ids = {"store_id": request[STORE_ID], "token_hash": digest(query.token)}
