@@ -19,6 +19,8 @@ from dotenv import dotenv_values
 PREFIX = "HOLDFAST_"
 SHORTEST_KEY = 24
 """Bytes of a webhook's secret, by Standard Webhooks."""
+SHORTEST_PAYMENT_KEY = 16
+"""Letters. Whoever guesses it makes money: one signature seen is enough to try keys against."""
 ROOT = Path(__file__).resolve().parent.parent
 
 SECRET_BYTES = 32
@@ -377,6 +379,20 @@ def _is_random(secret: str) -> bool:
     return len(set(secret)) >= DISTINCT_LETTERS and secret not in (secret + secret)[1:-1]
 
 
+def _check_payment_key(settings: Settings) -> None:
+    key = settings.payment_key
+    if 0 < len(key) < SHORTEST_PAYMENT_KEY:
+        raise ValueError(f"it has to be of at least {SHORTEST_PAYMENT_KEY} letters")
+    if key and settings.environment == "production" and not _is_random(key):
+        raise ValueError("it has to be random, such as from: openssl rand -hex 32")
+
+
+def _check_webhook_secrets(settings: Settings) -> None:
+    keys = [key.decode("latin-1") for key in settings.webhook_keys]
+    if settings.environment == "production" and not all(map(_is_random, keys)):
+        raise ValueError("each has to be random, such as whsec_ and: openssl rand -base64 32")
+
+
 def _check_chat(settings: Settings) -> None:
     if settings.telegram_bot_token and not settings.telegram_chat_id:
         raise ValueError(f"{PREFIX}TELEGRAM_BOT_TOKEN needs it, too")
@@ -395,7 +411,8 @@ CHECKS: dict[str, Callable[[Settings], object]] = {
     "time_zone": _check_zone,
     "telegram_chat_id": _check_chat,
     "mail_from": _check_sender,
-    "webhook_secrets": lambda settings: settings.webhook_keys,
+    "payment_key": _check_payment_key,
+    "webhook_secrets": _check_webhook_secrets,
     "jwt_secret": _check_secret,
     "trusted_proxies": lambda settings: settings.proxies,
     "monitors": lambda settings: settings.monitor_networks,

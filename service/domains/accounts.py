@@ -39,6 +39,7 @@ WEBHOOK_TIMESTAMP = "webhook-timestamp"
 WEBHOOK_SIGNATURE = "webhook-signature"
 TOLERANCE_SECONDS = 300
 
+NOT_SET = "{} is not set here: no signature of this kind is good. Nothing was written."
 MAY_HAVE_BOUGHT = (
     "The connection was lost after sending. Repeating could buy twice: see GET /users/me first. "
     "With an Idempotency-Key a repeat is safe."
@@ -221,11 +222,13 @@ async def _read_payment(request: web.Request) -> Payment:
     body = await read_bytes(request)
     settings = request.app[SETTINGS]
     if WEBHOOK_SIGNATURE in request.headers:
+        if not settings.webhook_secrets:
+            raise Refusal("bad_signature", NOT_SET.format("HOLDFAST_WEBHOOK_SECRETS"))
         if not is_signed_webhook(settings.webhook_keys, request.headers, body, time.time()):
             raise Refusal("bad_signature")
         return decode(body, PAYMENT)
     if not settings.payment_key:
-        raise Refusal("bad_signature")
+        raise Refusal("bad_signature", NOT_SET.format("HOLDFAST_PAYMENT_KEY"))
     payment = decode(body, SIGNED_PAYMENT)
     if not is_signed_payment(settings.payment_key, payment):
         raise Refusal("bad_signature")

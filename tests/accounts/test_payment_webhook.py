@@ -243,9 +243,27 @@ async def test_without_keys_no_payment_is_taken(serve: Serve, ann: int, sql: Any
     keyless = await serve()
     body = json.dumps(payment(user_id=ann)).encode()
     nothing = payment(user_id=ann) | {"signature": sha1(payment(user_id=ann), "")}
-    assert await post(keyless, nothing) == (401, BAD_SIGNATURE)
-    empty = headers(body, "whsec_")
-    assert (await keyless.post(WEBHOOK, data=body, headers=empty)).status == 401
+    status, said = await post(keyless, nothing)
+    assert (status, said["code"]) == (401, "bad_signature")
+    assert said["detail"].startswith("HOLDFAST_PAYMENT_KEY is not set here:")
+    for secret in ("whsec_", NEW):
+        signed_body = headers(body, secret)
+        response = await keyless.post(WEBHOOK, data=body, headers=signed_body)
+        said = await response.json()
+        assert (response.status, said["code"]) == (401, "bad_signature")
+        assert said["detail"].startswith("HOLDFAST_WEBHOOK_SECRETS is not set here:")
+    assert await balances(sql) == {}
+
+
+async def test_one_kind_of_signature_says_that_it_is_not_set_up_beside_the_other(
+    serve: Serve, ann: int, sql: Any
+) -> None:
+    body = json.dumps(payment(user_id=ann)).encode()
+    by_key, by_webhook = await serve(payment_key=KEY), await serve(webhook_secrets=NEW)
+    response = await by_key.post(WEBHOOK, data=body, headers=headers(body, NEW))
+    assert (await response.json())["detail"].startswith("HOLDFAST_WEBHOOK_SECRETS is not set")
+    response = await by_webhook.post(WEBHOOK, json=signed(user_id=ann))
+    assert (await response.json())["detail"].startswith("HOLDFAST_PAYMENT_KEY is not set")
     assert await balances(sql) == {}
 
 

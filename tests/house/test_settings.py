@@ -1,5 +1,6 @@
 """Settings: typed, and wrong ones named."""
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -121,14 +122,44 @@ def test_no_secret_is_repeated(name: str) -> None:
             }
         )
     assert "hush" not in str(wrong.value)
-    if name not in NEVER_WRONG:
-        with pytest.raises(SettingsError) as wrong:
-            read_settings({f"HOLDFAST_{name.upper()}": "whsec_hush"})
-        assert "hush" not in str(wrong.value)
-        assert f"HOLDFAST_{name.upper()}" in str(wrong.value)
+    with pytest.raises(SettingsError) as wrong:
+        read_settings({f"HOLDFAST_{name.upper()}": "whsec_hush"})
+    assert "hush" not in str(wrong.value)
+    assert f"HOLDFAST_{name.upper()}" in str(wrong.value)
 
 
-NEVER_WRONG = {"payment_key"}
+GOOD_KEY = "gfdmhghif38yrf9ew0jkf32"
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 15, GOOD_KEY[:15]])
+def test_a_short_payment_key_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match=r"^HOLDFAST_PAYMENT_KEY: .* at least 16") as wrong:
+        read_settings({"HOLDFAST_PAYMENT_KEY": key})
+    assert f"'{key}'" not in str(wrong.value)
+    assert read_settings({"HOLDFAST_PAYMENT_KEY": GOOD_KEY}).payment_key == GOOD_KEY
+
+
+@pytest.mark.parametrize(
+    ("name", "weak", "good"),
+    [
+        ("HOLDFAST_PAYMENT_KEY", "k" * 40, GOOD_KEY),
+        ("HOLDFAST_PAYMENT_KEY", "secret42" * 2, GOOD_KEY),
+        (
+            "HOLDFAST_WEBHOOK_SECRETS",
+            "whsec_" + base64.b64encode(b"k" * 32).decode(),
+            "whsec_" + base64.b64encode(GOOD_KEY.encode() * 2).decode()[:-8],
+        ),
+    ],
+)
+def test_production_takes_no_key_of_money_that_can_be_guessed(
+    name: str, weak: str, good: str
+) -> None:
+    production = {"HOLDFAST_ENVIRONMENT": "production", "HOLDFAST_JWT_SECRET": SECRET}
+    read_settings({name: weak})  # while one develops
+    read_settings(production | {name: good})
+    with pytest.raises(SettingsError, match=rf"^{name}.*random") as wrong:
+        read_settings(production | {name: weak})
+    assert weak not in str(wrong.value)
 
 
 def test_all_that_sounds_like_a_secret_is_one() -> None:
