@@ -109,8 +109,9 @@ class Boundary:
             return responses.respond_code("internal_error")
 
     def _log(self, request: web.Request, response: web.StreamResponse, started: float) -> None:
-        is_quiet = response.status == 200 and request.path.startswith(MONITORED)
-        level = logging.ERROR if response.status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
+        status, path = response.status, request.rel_url.raw_path
+        is_quiet = status == 200 and path.startswith(MONITORED)
+        level = logging.ERROR if status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
         if logger.isEnabledFor(level):
             log_request(
                 RequestLine(
@@ -120,8 +121,8 @@ class Boundary:
                     message="request",
                     request_id=REQUEST_ID.get(),
                     method=request.method,
-                    path=request.rel_url.raw_path,
-                    status=response.status,
+                    path=path,
+                    status=status,
                     code=response.get(CODE, ""),
                     ms=round((time.perf_counter() - started) * 1000, 2),
                     caller=request[CALLER].name if CALLER in request else "",
