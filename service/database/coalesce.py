@@ -31,6 +31,7 @@ from contextvars import Context
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from service.database.pool import in_transaction
 from service.results import Refusal
 
 Item = TypeVar("Item", contravariant=True)
@@ -123,6 +124,8 @@ class Coalescer(Generic[Item, Answer]):
         self, store_id: str, keys: Sequence[str], items: Sequence[Item]
     ) -> list[Answer]:
         """The answers to items that want the rows `keys`, all from one call. Raises Refusal."""
+        if in_transaction():
+            raise RuntimeError("what is sent from here commits apart from its caller's transaction")
         answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(store_id, keys, items, answers, time.monotonic())
         if self._lane_of(waiting).items >= MAX_WAITING:

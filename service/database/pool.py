@@ -74,6 +74,11 @@ def one_patience() -> Iterator[None]:
         _patience.reset(token)
 
 
+def in_transaction() -> bool:
+    """Whether this task's calls go into the transaction of `Database.in_transaction`."""
+    return _transaction.get() is not None
+
+
 class Database:
     """Connections to one database, working as one role; and the shares that were claimed of them.
 
@@ -165,7 +170,7 @@ class Database:
     @property
     def is_in_transaction(self) -> bool:
         """Whether this task's calls go into the transaction of `in_transaction`."""
-        return _transaction.get() is not None
+        return in_transaction()
 
     async def in_transaction(self, work: Callable[[], Awaitable[tuple[T, bool]]]) -> T:
         """What `work` returns, all its calls in one transaction, committed if it also says so.
