@@ -4,11 +4,10 @@ import asyncio
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from sqlalchemy import text
 
 from service import domains
-from service.database.pool import Database, one_patience
+from service.database.pool import Database, begin_patience
 from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
@@ -20,7 +19,7 @@ from service.web.context import CALLER, DATABASE, ROUTES, SETTINGS, STORE_ID
 from service.web.idempotency import KEY_HEADER, answer_once
 from service.web.limits import Limiter
 from service.web.origins import ORIGINS, Origins
-from service.web.routing import ANONYMOUS, EVERYONE, Caller, Route, Routes
+from service.web.routing import ANONYMOUS, EVERYONE, Route, Routes
 
 PUBLIC_LIMIT = web.AppKey("PUBLIC_LIMIT", Limiter)
 """How often each address may POST to what is open to all."""
@@ -60,51 +59,55 @@ def _check_monitor(request: web.Request) -> None:
         raise Refusal("forbidden", "This is for this machine and for HOLDFAST_MONITORS.")
 
 
-@web.middleware
-async def serve_route(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Admit a request to the route it names, and let the route's handler answer."""
-    route = request.app[ROUTES].get(request.match_info.handler)
-    if route is None:  # there is no such path, or it has no such method
-        return await handler(request)
-    with one_patience():
-        await admit(request, route)
+class Served:
+    """A route of an application; what each request needs of it is worked out once."""
+
+    def __init__(self, app: web.Application, route: Route) -> None:
+        settings = app[SETTINGS]
+        self._auth, self._limit, self._origins = app[AUTH], app[PUBLIC_LIMIT], app[ORIGINS]
+        self._default_store = settings.store
+        self._route = route
+        self._is_for_all = ANONYMOUS.role in route.audience
+        is_development = settings.environment == "development"
+        self._is_open = self._is_for_all or (route.opens and is_development)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Admit a request to the route, and let the route's handler answer."""
+        route = self._route
+        begin_patience()
+        await self._admit(request)
         arguments = await read_arguments(request, route)
         if route.takes_key and KEY_HEADER in request.headers:
             return await answer_once(request, route, arguments)
         return await route.handler(request, *arguments)
 
+    async def _admit(self, request: web.Request) -> None:
+        """Let the route be called by its audience alone, and find the store that the call is about.
 
-async def identify(request: web.Request) -> Caller:
-    """Who sends a request, by its Authorization header; Refusal 401 where that is no good."""
-    return await request.app[AUTH].identify(bearer_of(request))
-
-
-async def admit(request: web.Request, route: Route) -> None:
-    """Let a route be called by its audience alone, and find the store that the call is about.
-
-    Where everyone may call, credentials are not looked at: who sends an old token along with a
-    new password can sign in.
-    """
-    if route.is_limited:
-        wait = request.app[PUBLIC_LIMIT].take(request.app[AUTH].client_address(request))
-        if wait:
-            raise Refusal("too_many_requests", retry_after=wait)
-    match, settings = request.match_info, request.app[SETTINGS]
-    store_id = match.get("store_id", settings.store)
-    if route.judges_origin:
-        request.app[ORIGINS].check_write(request)
-    is_for_all = ANONYMOUS.role in route.audience
-    caller = request[CALLER] = ANONYMOUS if is_for_all else await identify(request)
-    if caller.store_id not in (None, store_id) and not route.any_store:
-        raise Refusal("not_found")
-    if caller is ANONYMOUS:
-        if not (is_for_all or (route.opens and settings.environment == "development")):
-            raise Refusal("unauthorized")
-    elif not route.admits(caller):
-        raise Refusal(caller.lacks or "forbidden", role=caller.role)
-    for name, value in match.items():
-        check_text(name, value, "path")
-    request[STORE_ID] = store_id
+        Where everyone may call, credentials are not looked at: who sends an old token along with a
+        new password can sign in.
+        """
+        route, match = self._route, request.match_info
+        if route.is_limited:
+            wait = self._limit.take(self._auth.client_address(request))
+            if wait:
+                raise Refusal("too_many_requests", retry_after=wait)
+        if route.judges_origin:
+            self._origins.check_write(request)
+        store_id = match.get("store_id", self._default_store)
+        caller = ANONYMOUS
+        if not self._is_for_all and (bearer := bearer_of(request)) is not None:
+            caller = await self._auth.identify(bearer)
+        request[CALLER], request[STORE_ID] = caller, store_id
+        if caller.store_id not in (None, store_id) and not route.any_store:
+            raise Refusal("not_found")
+        if caller is ANONYMOUS:
+            if not self._is_open:
+                raise Refusal("unauthorized")
+        elif not route.admits(caller):
+            raise Refusal(caller.lacks or "forbidden", role=caller.role)
+        for name, value in match.items():
+            check_text(name, value, "path")
 
 
 async def read_arguments(request: web.Request, route: Route) -> list[Any]:
@@ -123,7 +126,7 @@ async def read_arguments(request: web.Request, route: Route) -> list[Any]:
 
 def create_app(settings: Settings, database: Database) -> web.Application:
     """The application on a database; closing it closes the database."""
-    app = web.Application(middlewares=[serve_route], client_max_size=MAX_BYTES)
+    app = web.Application(client_max_size=MAX_BYTES)
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
@@ -143,9 +146,10 @@ def create_app(settings: Settings, database: Database) -> web.Application:
 
 def _add_routes(app: web.Application, routes: Routes) -> None:
     for route in routes:
-        app[ROUTES][route.handler] = route
+        handler = Served(app, route).answer
+        app[ROUTES][handler] = route
         for prefix in route.prefixes:
-            app.router.add_route(route.method, prefix + route.path, route.handler)
+            app.router.add_route(route.method, prefix + route.path, handler)
 
 
 async def _close(app: web.Application) -> None:

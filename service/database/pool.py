@@ -7,8 +7,8 @@ network answers instead of a row becomes a Refusal; service/database/outcomes.py
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, TypeVar
@@ -64,14 +64,9 @@ class _Trusted:
 _patience: ContextVar[_Patience | None] = ContextVar("_patience", default=None)
 
 
-@contextmanager
-def one_patience() -> Iterator[None]:
-    """Let all calls inside, one after another, wait no longer than one call may."""
-    token = _patience.set(_Patience())
-    try:
-        yield
-    finally:
-        _patience.reset(token)
+def begin_patience() -> None:
+    """Let all calls of this task from now on, one after another, wait no longer than one may."""
+    _patience.set(_Patience())
 
 
 def in_transaction() -> bool:

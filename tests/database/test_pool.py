@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from service.app import create_app
 from service.database import pool
-from service.database.pool import CONNECTIONS, LEAST_LEFT, Database, one_patience
+from service.database.pool import CONNECTIONS, LEAST_LEFT, Database, begin_patience
 from service.results import Refusal
 from service.settings import Settings
 from tests.support.proxy import Link, link_to
@@ -78,16 +78,16 @@ async def test_a_share_is_served_while_all_other_connections_are_taken(dsn: str)
 @pytest.mark.parametrize(
     ("is_read", "code"), [(True, "database_unavailable"), (False, "outcome_unknown")]
 )
-async def test_the_calls_of_one_request_share_one_patience(
+async def test_the_calls_of_one_request_share_begin_patience(
     database: Database, link: Link, is_read: bool, code: str
 ) -> None:
     await database.read(PID, seconds=0)
     began = time.monotonic()
-    with one_patience():
-        await database.read(PID, seconds=1)
-        link.silence()
-        with pytest.raises(Refusal) as refusal:
-            await database.rows(PID, {"seconds": 0}, is_read=is_read)
+    begin_patience()
+    await database.read(PID, seconds=1)
+    link.silence()
+    with pytest.raises(Refusal) as refusal:
+        await database.rows(PID, {"seconds": 0}, is_read=is_read)
     assert refusal.value.code == code
     assert 1.4 < time.monotonic() - began < 2.5
 

@@ -90,8 +90,8 @@ async def test_an_answer_that_is_not_as_declared_is_found(api: Api, stocked: Sto
     await stocked({"7": 5})
     assert api.app is not None
     routes = api.app[ROUTES]
-    (route,) = [route for route in routes.values() if route.path == "/reserve"]
-    routes[route.handler] = route._replace(answer=int)
+    (served,) = [served for served, route in routes.items() if route.path == "/reserve"]
+    routes[served] = routes[served]._replace(answer=int)
     assert (await api.post("/api/v1/reserve", json=callback())).status == 200
     assert len(WRONG_ANSWERS) == 1
     WRONG_ANSWERS.clear()
