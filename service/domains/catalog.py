@@ -17,11 +17,11 @@ LIST_PRODUCTS = text(
     "SELECT * FROM list_products(:store_id, :search, :with_inactive, :after, :limit)"
 )
 READ_PRODUCT = text("SELECT * FROM read_product(:store_id, :product_id, :with_inactive)")
-CREATE_PRODUCT = text(
-    "SELECT * FROM create_product(:store_id, :product_id, :name, :price, :is_active, :actor)"
+ADD_PRODUCT = text(
+    "SELECT * FROM add_product(:store_id, :product_id, CAST(:fields AS jsonb), :actor)"
 )
-CHANGE_PRODUCT = text(
-    "SELECT * FROM change_product(:store_id, :product_id, :name, :price, :is_active, :actor)"
+UPDATE_PRODUCT = text(
+    "SELECT * FROM update_product(:store_id, :product_id, CAST(:fields AS jsonb), :actor)"
 )
 REMOVE_PRODUCT = text("SELECT * FROM remove_product(:store_id, :product_id, :actor)")
 
@@ -31,7 +31,10 @@ Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
 
 
 class ChangedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """PUT /products/{product_id}: what it is called, what one unit costs; null: not for sale."""
+    """PUT /products/{product_id}: what it is called, what one unit costs; null: not for sale.
+
+    A field whose default is UNSET keeps its value where the body leaves it out.
+    """
 
     name: Name
     price: Price | None
@@ -133,16 +136,13 @@ async def read_product(request: web.Request) -> web.Response:
     answer=Product,
     codes=("created", "already_created", "product_id_reused", "unknown_store", "invalid_request"),
 )
-async def create_product(request: web.Request, product: NewProduct) -> web.Response:
+async def add_product(request: web.Request, product: NewProduct) -> web.Response:
     """Add a product, with nothing on hand: 201. A repeat answers 200."""
+    ids = {**ids_of(request), "product_id": product.product_id}
     row = await call(
-        request,
-        CREATE_PRODUCT,
-        **ids_of(request),
-        **msgspec.structs.asdict(product),
-        actor=request[CALLER].name,
+        request, ADD_PRODUCT, **ids, fields=_fields(product), actor=request[CALLER].name
     )
-    return responses.respond(row, **ids_of(request), product_id=product.product_id)
+    return responses.respond(row, **ids)
 
 
 @routes.put(
@@ -153,15 +153,11 @@ async def create_product(request: web.Request, product: NewProduct) -> web.Respo
     answer=Product,
     codes=("ok", "unknown_product", "unknown_store", "invalid_request"),
 )
-async def change_product(request: web.Request, product: ChangedProduct) -> web.Response:
+async def update_product(request: web.Request, product: ChangedProduct) -> web.Response:
     """Set name, price and whether it is offered; what was bought keeps its price."""
     ids = ids_of(request)
     row = await call(
-        request,
-        CHANGE_PRODUCT,
-        **ids,
-        **msgspec.structs.asdict(product),
-        actor=request[CALLER].name,
+        request, UPDATE_PRODUCT, **ids, fields=_fields(product), actor=request[CALLER].name
     )
     return responses.respond(row, **ids)
 
@@ -178,6 +174,15 @@ async def remove_product(request: web.Request) -> web.Response:
     ids = ids_of(request)
     row = await call(request, REMOVE_PRODUCT, **ids, actor=request[CALLER].name)
     return responses.respond(row, **ids)
+
+
+def _fields(product: NewProduct | ChangedProduct) -> str:
+    """What a body says of a product beside its id, as JSON."""
+    given = msgspec.structs.asdict(product).items()
+    fields = {
+        name: value for name, value in given if name != "product_id" and value is not msgspec.UNSET
+    }
+    return responses.ENCODER.encode(fields).decode()
 
 
 async def _is_admin(request: web.Request) -> bool:

@@ -1,6 +1,7 @@
 """Products over HTTP: what the public sees, what admins may change."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -333,16 +334,54 @@ async def test_unknown_stores_and_products_are_404(
     assert await code(response) == (404, "not_found"), "an admin elsewhere is nobody here"
 
 
-async def test_the_functions_refuse_nonsense_themselves(sql: Any, stocked: Stocked) -> None:
+NONSENSE = [
+    None,
+    "null",
+    "[]",
+    '{"name": null}',
+    '{"name": 1}',
+    '{"price": -1}',
+    '{"price": 1.0}',
+    '{"price": 1.5}',
+    '{"price": "1"}',
+    '{"price": 9223372036854775808}',
+    '{"price": 99999999999999999999}',
+    '{"price": {}}',
+    '{"is_active": null}',
+    '{"is_active": "true"}',
+    '{"product_id": "9"}',
+    '{"created_at": "2026-01-01Z"}',
+]
+
+
+@pytest.mark.parametrize("fields", NONSENSE)
+async def test_the_functions_refuse_nonsense_themselves(
+    sql: Any, stocked: Stocked, fields: str | None
+) -> None:
     await stocked({"7": 0})
-    for arguments in (
-        "NULL, 'n', 1, true",
-        "'8', NULL, 1, true",
-        "'8', 'n', 1, NULL",
-        "'8', 'n', -1, true",
+    before = await sql.fetch("SELECT * FROM products")
+    for call in ("add_product('main', '8', $1, NULL)", "update_product('main', '7', $1, NULL)"):
+        assert await sql.fetchval(f"SELECT result_code FROM {call}", fields) == "invalid_request"
+    for call in (
+        "add_product('main', NULL, '{}', NULL)",
+        "update_product('main', NULL, '{}', NULL)",
     ):
-        call = f"SELECT result_code FROM create_product('main', {arguments}, NULL)"
-        assert await sql.fetchval(call) == "invalid_request"
-    for arguments in ("NULL, 1, true", "'n', 1, NULL", "'n', -1, true"):
-        call = f"SELECT result_code FROM change_product('main', '7', {arguments}, NULL)"
-        assert await sql.fetchval(call) == "invalid_request"
+        assert await sql.fetchval(f"SELECT result_code FROM {call}") == "invalid_request"
+    assert await sql.fetch("SELECT * FROM products") == before
+
+
+async def test_in_psql_one_field_can_be_set_and_the_others_stay(sql: Any, stocked: Stocked) -> None:
+    await stocked({"7": 5})
+    update = "SELECT document::jsonb - 'available' FROM update_product('main', '7', $1, 'dba')"
+    for fields, expected in (
+        ('{"price": 250}', '{"name": "Product 7", "price": 250, "is_active": true}'),
+        ('{"name": "Tea"}', '{"name": "Tea", "price": 250, "is_active": true}'),
+        ('{"is_active": false}', '{"name": "Tea", "price": 250, "is_active": false}'),
+        ("{}", '{"name": "Tea", "price": 250, "is_active": false}'),
+        ('{"price": null}', '{"name": "Tea", "price": null, "is_active": false}'),
+    ):
+        found = json.loads(await sql.fetchval(update, fields))
+        assert found == json.loads(expected) | {"product_id": "7"}
+    assert await sql.fetchval("SELECT count(*) FROM audit_log WHERE actor = 'dba'") == 4
+    add = "SELECT result_code FROM add_product('main', '8', '{}', 'dba')"
+    assert [await sql.fetchval(add) for _ in range(2)] == ["created", "already_created"]
