@@ -13,6 +13,7 @@ from service import results
 from service.commands import (
     check,
     forget_guest,
+    hooks,
     import_stock,
     key,
     migrate,
@@ -42,6 +43,7 @@ COMMANDS = (
     user,
     key,
     forget_guest,
+    hooks,
 )
 OURS = (SettingsError, EmbeddedError, ServeError)
 WRONG_USE = 2

@@ -91,6 +91,11 @@ SQL_RESULTS = {
     "already_settled": Result(200, "Message was delivered or skipped before."),
     "already_fired": Result(200, "Schedule has fired before."),
     "unknown_message": Result(404, "Unknown message.", "The store has no message {message_id}."),
+    "unknown_hook": Result(404, "Unknown hook.", "The store has no hook {hook_id}."),
+    "unknown_delivery": Result(
+        404, "Unknown delivery.", "Hook {hook_id} has no delivery {delivery_id}."
+    ),
+    "hook_off": Result(409, "Hook is off.", "Switch hook {hook_id} on first."),
     "unknown_schedule": Result(404, "Unknown schedule.", "The store has no schedule {name}."),
     "lease_lost": Result(409, "Lease is lost.", "Another worker has taken the message since."),
     "not_dead": Result(409, "Message is no dead letter.", "It is waiting, or was delivered."),

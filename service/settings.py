@@ -156,6 +156,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The key of the SHA-1 signature of payments; empty: none so signed are taken."""
     webhook_secrets: Secret = ""
     """whsec_… of Standard Webhooks, separated by spaces: the new and the old during rotation."""
+    hook_networks: str = ""
+    """Networks of your own, with spaces between, that webhooks may go to in production, too."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_delay: Annotated[float, msgspec.Meta(ge=0, le=12)] = 0.5
@@ -185,6 +187,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "booking_minutes": self.booking_minutes,
         }
         return msgspec.json.encode(defaults).decode()
+
+    @property
+    def hook_targets(self) -> list[Network]:
+        """The networks of hook_networks; ValueError when one is none."""
+        return _parse_networks(self.hook_networks)
 
     @property
     def link_base(self) -> str:
@@ -416,6 +423,7 @@ CHECKS: dict[str, Callable[[Settings], object]] = {
     "jwt_secret": _check_secret,
     "trusted_proxies": lambda settings: settings.proxies,
     "monitors": lambda settings: settings.monitor_networks,
+    "hook_networks": lambda settings: settings.hook_targets,
 }
 """What a type cannot say of a field: raises ValueError with what is wrong."""
 

@@ -10,6 +10,7 @@ from service import domains
 from service.database.pool import Database
 from service.delivery import Channel, outbox
 from service.delivery.mail import Mail
+from service.delivery.webhook import Webhook
 from service.domains import reports
 from service.jobs import Found, Job
 from service.results import Refusal
@@ -44,7 +45,7 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 
 def open_channels(settings: Settings, dsn: str) -> list[Channel]:
     """The channels that the settings configure; only their modules are imported."""
-    channels: list[Channel] = [Mail(settings)]
+    channels: list[Channel] = [Mail(settings), Webhook(settings)]
     if settings.telegram_bot_token:
         from service.delivery.telegram import Telegram
 

@@ -7,7 +7,9 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import text
 
+from service.jobs import Job, done_by, found_by
 from service.logs import REQUEST_ID
+from service.settings import Settings
 from service.web import responses
 from service.web.bodies import OutsideId, Quantity, Timestamp
 from service.web.context import CALLER, STORE_ID, call, read
@@ -20,6 +22,12 @@ MOVE_STOCK = text(
 )
 CLEAN_STORE = text("SELECT * FROM clean_store(:store_id, :reference, :actor)")
 LIST_MOVEMENTS = text("SELECT * FROM list_movements(:store_id, :after, :limit)")
+FIND_LOW_STOCK = text("SELECT * FROM find_low_stock()")
+ANNOUNCE_LOW_STOCK = text(
+    "SELECT result_code, CAST(document ->> 'done' AS int) AS done"
+    " FROM announce_low_stock(:store_id, :limit)"
+)
+LOOK_FOR_LOW_EVERY = 3.0
 
 Operation = Literal["supply", "demand"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -110,6 +118,12 @@ class Movements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 MOVE_CODES = ("ok", "insufficient_stock", "unknown_product", "unknown_store", "invalid_request")
 
 routes = Routes(API)
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Webhooks are told of products that have become low, within five seconds."""
+    find, announce = found_by(FIND_LOW_STOCK), done_by(ANNOUNCE_LOW_STOCK)
+    return [Job("low stock", find, announce, LOOK_FOR_LOW_EVERY)]
 
 
 @routes.get(

@@ -65,3 +65,13 @@ COMMENT ON TRIGGER record_change ON products IS 'Who changed a price, a name, wh
 CREATE OR REPLACE TRIGGER record_deletion AFTER DELETE ON products
     FOR EACH ROW EXECUTE FUNCTION record_change('products', 'product_id');
 COMMENT ON TRIGGER record_deletion ON products IS 'Who took a product away.';
+
+CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR DELETE ON hooks
+    FOR EACH ROW EXECUTE FUNCTION record_change('hooks', 'hook_id', 'secret', 'old_secret');
+COMMENT ON TRIGGER record_change ON hooks IS 'Who made or removed a target of webhooks.';
+
+CREATE OR REPLACE TRIGGER record_update AFTER UPDATE ON hooks
+    FOR EACH ROW WHEN ((OLD.url, OLD.events, OLD.secret, OLD.is_active)
+        IS DISTINCT FROM (NEW.url, NEW.events, NEW.secret, NEW.is_active))
+    EXECUTE FUNCTION record_change('hooks', 'hook_id', 'secret', 'old_secret');
+COMMENT ON TRIGGER record_update ON hooks IS 'Who changed it; that it fails is no change of it.';

@@ -18,7 +18,9 @@ WHERE l.held_until IS DISTINCT FROM
 UNION ALL
 SELECT invariant, store_id, subject, expected, found FROM account_violations
 UNION ALL
-SELECT invariant, store_id, subject, expected, found FROM booking_violations;
+SELECT invariant, store_id, subject, expected, found FROM booking_violations
+UNION ALL
+SELECT invariant, store_id, subject, expected, found FROM webhook_violations;
 
 COMMENT ON VIEW invariant_violations IS
     'The proof that nothing is wrong: one row per broken invariant, no row means healthy.';

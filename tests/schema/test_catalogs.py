@@ -292,7 +292,8 @@ RULES = {
         """
         SELECT table_name || '.' || name FROM columns
         WHERE atttypid::regtype::text ~ '^(timestamp|time) without|^(real|double precision|money)'
-            OR (name ~ '_(at|until)$' AND atttypid <> 'timestamptz'::regtype)
+            -- low_at is no time: at how many units a product is low.
+            OR (name ~ '_(at|until)$' AND name <> 'low_at' AND atttypid <> 'timestamptz'::regtype)
         UNION ALL
         SELECT name FROM functions,
             unnest(COALESCE(proallargtypes, proargtypes::oid[]) || prorettype) AS type

@@ -23,6 +23,7 @@ Header = Callable[..., Awaitable[dict[str, str]]]
 
 Run = Callable[..., AbstractAsyncContextManager[None]]
 Emit = Callable[..., Awaitable[list[int]]]
+Hooked = Callable[..., Awaitable[int]]
 
 
 Socket: TypeAlias = "ClientWebSocketResponse"
