@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from service.database import migrate
-from tests.support.aliases import Api, Connect
+from tests.support.aliases import Connect, Serve
 from tests.support.bookings import Restaurant, at
 from tests.support.builders import bearer, create_user, token_of
 from tests.support.waits import until_waiting
@@ -19,7 +19,9 @@ CONFIRM = "SELECT result_code FROM confirm_booking('main', $1, $2, false, $3::js
 
 
 @pytest.fixture
-async def house(api: Api, sql: Any) -> Restaurant:
+async def house(serve: Serve, sql: Any) -> Restaurant:
+    """A house that takes requests as fast as one address sends them."""
+    api = await serve(public_limit=10_000)
     user_id = await create_user(sql, "waiter", "staff")
     return Restaurant(api, sql, bearer(await token_of(sql, api, user_id)))
 
