@@ -10,6 +10,8 @@ from alembic import context
 from sqlalchemy import Connection
 
 from service.database import migrate
+from service.database.install import install_objects
+from service.database.sql_files import SCHEMA
 
 
 def run_command(connection: Connection) -> None:
@@ -17,7 +19,7 @@ def run_command(connection: Connection) -> None:
     context.configure(
         connection=connection,
         transaction_per_migration=True,
-        version_table_schema=migrate.SCHEMA,
+        version_table_schema=SCHEMA,
     )
     only_looks = context.get_context().opts.get("dont_mutate")  # `alembic current`
     if not only_looks:
@@ -32,7 +34,7 @@ def run_command(connection: Connection) -> None:
     if not heads:
         migrate.drop_schema(connection)
     elif set(heads) == set(context.script.get_heads()):
-        migrate.install_objects(connection)
+        install_objects(connection)
 
 
 async def run() -> None:

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import text
 
 from service import domains
 from service.database.pool import Database, begin_patience
+from service.database.readiness import prove_ready
 from service.results import Refusal
 from service.settings import Settings
 from service.web import responses
@@ -25,9 +25,6 @@ PUBLIC_LIMIT = web.AppKey("PUBLIC_LIMIT", Limiter)
 """How often each address may POST to what is open to all."""
 PUBLIC_SECONDS = 60.0
 
-READY_SECONDS = 1.0
-IS_MIGRATED = text("SELECT to_regproc('holdfast.reserve_stock_batch') IS NOT NULL AS answer")
-
 health = Routes("")
 
 
@@ -40,17 +37,11 @@ async def live(request: web.Request) -> web.Response:
 
 @health.get("/health/ready", EVERYONE)
 async def ready(request: web.Request) -> web.Response:
-    """Requests can be served now: PostgreSQL answers, is migrated, and we are not stopping."""
+    """Requests can be served now: PostgreSQL reserves, and we are not stopping."""
     _check_monitor(request)
     if request.app[DRAINING].is_set():
         raise Refusal("shutting_down")
-    try:
-        async with asyncio.timeout(READY_SECONDS):
-            row = await request.app[DATABASE].read(IS_MIGRATED)
-    except TimeoutError:
-        raise Refusal("database_unavailable") from None
-    if not row.answer:
-        raise Refusal("database_unavailable", "The database is not migrated yet.")
+    await prove_ready(request.app[DATABASE], request.app[SETTINGS].store)
     return responses.json_response({"status": "ready"})
 
 

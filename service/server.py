@@ -32,6 +32,7 @@ from service.database import migrate
 from service.database.connections import connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
+from service.database.roles import OWNER
 from service.settings import Settings
 from service.web.boundary import DRAINING
 from service.web.connections import MAX_BACKLOG
@@ -135,13 +136,13 @@ async def _serve(settings: Settings, demo: bool) -> None:
             port=listeners[0].getsockname()[1],
             jwt_secret=settings.jwt_secret or secrets.token_urlsafe(32),
         )
-        dsn = settings.database_url
+        dsn, owner_dsn = settings.database_url, settings.owner_url
         if not dsn:
             postgres = await stack.enter_async_context(Postgres(settings.data_dir))
-            dsn = postgres.url
+            dsn, owner_dsn = postgres.urls.service, postgres.urls.owner
             logger.info("PostgreSQL %s keeps %s", postgres.version, settings.data_dir)
             logger.info("psql '%s'", postgres.psql_url)
-        prepared = asyncio.create_task(prepare(settings, settings.migration_url or dsn, demo))
+        prepared = asyncio.create_task(prepare(settings, owner_dsn, demo))
         stack.push_async_callback(_cancel, prepared)
         if not settings.database_url:
             await prepared
@@ -269,7 +270,7 @@ async def _upgrade(dsn: str) -> None:
 
 
 async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
-    async with connected(owner_dsn, migrate.OWNER) as connection:
+    async with connected(owner_dsn, OWNER) as connection:
         for store_id in (settings.store, *settings.stores.split()):
             await connection.fetchval("SELECT create_store($1)", store_id)
         is_empty = await connection.fetchval(

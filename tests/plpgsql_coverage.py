@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.database import migrate
+from service.database import sql_files
 from service.database.embedded.binaries import find_binaries
 from service.database.embedded.files import EmbeddedError
 from service.settings import ROOT
@@ -141,7 +141,7 @@ async def prepare(url: str) -> None:
     try:
         profile.reason = await _install(connection)
         if profile.wanted and not profile.reason:
-            files = {path.stem: path for path in migrate.SQL.glob("*/*.sql")}
+            files = {path.stem: path for path in sql_files.SQL.glob("*/*.sql")}
             for row in await _fetch(connection, FUNCTIONS):
                 function = profile.functions.setdefault(
                     row["name"], Function(files[row["name"]], row["digest"])

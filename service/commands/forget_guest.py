@@ -8,7 +8,7 @@ import msgspec
 from service import results
 from service.commands import Commands
 from service.database.connections import connected
-from service.database.migrate import OWNER
+from service.database.roles import OWNER
 from service.database.urls import owner_url
 from service.settings import Settings
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from service.commands import Commands
 from service.database.connections import connected
-from service.database.migrate import OWNER
+from service.database.roles import OWNER
 from service.database.urls import owner_url
 from service.settings import Settings
 

@@ -10,7 +10,7 @@ from service import results
 from service.commands import Commands
 from service.commands.user import call_as_owner, refuse
 from service.database.connections import connected
-from service.database.migrate import OWNER
+from service.database.roles import OWNER
 from service.database.urls import owner_url
 from service.domains.keys import KeyScope
 from service.settings import Settings

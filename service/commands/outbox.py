@@ -5,7 +5,7 @@ import argparse
 from service import results
 from service.commands import Commands
 from service.database.connections import connected
-from service.database.migrate import OWNER
+from service.database.roles import OWNER
 from service.database.urls import owner_url
 from service.settings import Settings
 

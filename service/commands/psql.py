@@ -10,7 +10,7 @@ from service.commands import Commands
 from service.database.connections import SEARCH_PATH
 from service.database.embedded.binaries import find_binaries
 from service.database.embedded.files import EmbeddedError
-from service.database.embedded.server import running_url
+from service.database.embedded.server import running_urls
 from service.database.urls import owner_url
 from service.settings import Settings
 
@@ -29,7 +29,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
     options = f"-c role=holdfast_{arguments.role} -c search_path={SEARCH_PATH.replace(' ', '')}"
     if arguments.role == "reader":
         options += " -c default_transaction_read_only=on"
-    if arguments.url and not settings.owner_url and not running_url(settings.data_dir):
+    if arguments.url and not settings.owner_url and not running_urls(settings.data_dir):
         raise EmbeddedError("PostgreSQL is not running; start it with: make run")
     async with owner_url(settings) as dsn:
         url = f"{dsn}{'&' if '?' in dsn else '?'}options={quote(options)}"

@@ -12,7 +12,7 @@ import msgspec
 from service import results
 from service.commands import Commands
 from service.database.connections import connected
-from service.database.migrate import OWNER
+from service.database.roles import OWNER
 from service.database.urls import owner_url
 from service.domains.users import RESET_LIFETIME, NewUser, reset_link
 from service.settings import Settings

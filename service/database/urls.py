@@ -13,8 +13,8 @@ async def service_url(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
-    async with owner_url(settings) as dsn:
-        yield dsn
+    async with borrowed(settings.data_dir) as urls:
+        yield urls.service
 
 
 @asynccontextmanager
@@ -23,5 +23,5 @@ async def owner_url(settings: Settings) -> AsyncIterator[str]:
     if settings.owner_url:
         yield settings.owner_url
         return
-    async with borrowed(settings.data_dir) as dsn:
-        yield dsn
+    async with borrowed(settings.data_dir) as urls:
+        yield urls.owner

@@ -6,6 +6,7 @@ import pytest
 
 from service.database import migrate
 from service.database.connections import connected
+from service.database.roles import OWNER
 from tests.support.databases import empty_database, revision_before
 
 ACCOUNTS = """
@@ -29,12 +30,12 @@ async def test_entries_that_were_there_are_counted_and_counting_goes_on(cluster:
     async with empty_database(cluster) as url:
         before = revision_before("account_entries")
         await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             await owner.execute(ACCOUNTS)
         for _ in range(2):
             await asyncio.to_thread(migrate.downgrade, url, before)
             await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             found = [tuple(row) for row in await owner.fetch(NUMBERS)]
             assert found == [
                 ("b1a", 2, [1, 2], [10, 5], True),
@@ -55,19 +56,19 @@ async def test_balances_that_change_before_sql_is_replayed_are_counted_too(
     """The release before serves while its database is upgraded, with its triggers."""
     async with empty_database(cluster) as url:
         await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             await owner.execute(ACCOUNTS)
         await asyncio.to_thread(migrate.downgrade, url, revision_before("account_entries"))
         with monkeypatch.context() as patch:
             patch.setattr(migrate, "install_objects", lambda connection: None)
             await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             await owner.execute(
                 "CREATE TRIGGER record_entry AFTER UPDATE OF balance ON accounts FOR EACH ROW"
                 " WHEN (OLD.balance <> NEW.balance) EXECUTE FUNCTION record_entry()"
             )
             await owner.execute("UPDATE accounts SET balance = 1")
         await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             assert await owner.fetchval("SELECT sum(entry_count)::int FROM accounts") == 16
             assert await owner.fetch("SELECT * FROM invariant_violations") == []

@@ -8,6 +8,7 @@ from alembic.script import ScriptDirectory
 
 from service.database import migrate
 from service.database.connections import connected
+from service.database.roles import OWNER
 from tests.support.databases import empty_database
 
 PRODUCTS = """
@@ -20,7 +21,7 @@ PRICES = "SELECT product_id, price FROM products ORDER BY 1"
 
 async def prices(url: str, statement: str = "SELECT") -> dict[str, int | None]:
     """What each product costs after a statement of a DBA."""
-    async with connected(url, migrate.OWNER) as owner:
+    async with connected(url, OWNER) as owner:
         await owner.execute(statement)
         return dict(await owner.fetch(PRICES))
 

@@ -18,7 +18,7 @@ import pytest
 
 from service.database.embedded.binaries import installed_binaries
 from service.database.embedded.files import EmbeddedError, socket_dir_of
-from service.database.embedded.server import AlreadyRunning, Postgres, borrowed, running_url
+from service.database.embedded.server import AlreadyRunning, Postgres, borrowed, running_urls
 from service.settings import ROOT
 
 OPTIONS = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20"}
@@ -138,7 +138,7 @@ async def test_a_killed_server_comes_back_at_the_same_address(
             pids.add(pid)
             os.kill(pid, signal.SIGKILL)
             await becomes(lambda pids=pids: server.pid not in {None, *pids})
-            await becomes(lambda: running_url(data_dir) == url)
+            await becomes(lambda: running_urls(data_dir) == server.urls)
             assert await ask(url, "SELECT answer FROM kept") == 42
 
 
@@ -166,16 +166,16 @@ async def test_a_second_service_is_told_who_holds_the_folder(data_dir: Path) -> 
 
 
 async def test_commands_borrow_a_running_server_or_start_one(data_dir: Path) -> None:
-    assert running_url(data_dir) is None
-    async with borrowed(data_dir) as url:
-        assert running_url(data_dir) == url
+    assert running_urls(data_dir) is None
+    async with borrowed(data_dir) as urls:
+        assert running_urls(data_dir) == urls
         async with borrowed(data_dir) as again:
-            assert again == url
-        assert await ask(url, "SELECT 1") == 1
-    assert running_url(data_dir) is None
+            assert again == urls
+        assert await ask(urls.owner, "SELECT 1") == 1
+    assert running_urls(data_dir) is None
     async with running(data_dir) as server:
-        async with borrowed(data_dir) as url:
-            assert url == server.url
+        async with borrowed(data_dir) as urls:
+            assert urls == server.urls
         assert server.pid
 
 
@@ -184,9 +184,9 @@ async def test_a_command_waits_for_a_service_that_is_just_starting(
 ) -> None:
     service = spawn_service(spawned, data_dir, BINARIES[0][1])
     await becomes(lambda: list(data_dir.glob("initdb-*")))
-    async with borrowed(data_dir) as url:
+    async with borrowed(data_dir) as urls:
         assert service.stdout
-        assert url == service.stdout.readline().split()[1]
+        assert urls.superuser == service.stdout.readline().split()[1]
 
 
 async def test_files_are_closed_to_others(data_dir: Path) -> None:
@@ -205,8 +205,7 @@ async def test_tcp_wants_the_password_of_pgpass(data_dir: Path) -> None:
             assert passfile == str(data_dir / "pgpass").replace("/", "%2F")
             port, password = (data_dir / "pgpass").read_text().strip().split(":")[1::3]
             assert f":{port}/" in tcp
-            connection = await asyncpg.connect(tcp, password=password)
-            await connection.close()
+            assert await ask(f"{tcp}?password={password}", "SELECT user") == "holdfast_admin"
             with pytest.raises(asyncpg.InvalidPasswordError):
                 await asyncpg.connect(tcp, password="guess")
         (data_dir / "pgpass").unlink()
@@ -215,11 +214,11 @@ async def test_tcp_wants_the_password_of_pgpass(data_dir: Path) -> None:
 async def test_a_path_too_long_or_odd_for_a_socket_is_served_from_tmp(data_dir: Path) -> None:
     folder = data_dir / ("long" * 40) / "odd, 'path' Ж"
     async with running(folder) as server:
-        assert "tmp%2Fholdfast-" in server.url
-        assert mode_of(server._socket_dir) == 0o700
+        assert "tmp%2Fholdfast-" in server.urls.service
+        assert mode_of(server.installation.socket_dir) == 0o700
         assert await ask(server.url, "SELECT 1") == 1
-        assert running_url(folder) == server.url
-    assert not server._socket_dir.exists()
+        assert running_urls(folder) == server.urls
+    assert not server.installation.socket_dir.exists()
 
 
 async def test_a_socket_folder_of_someone_else_is_refused(data_dir: Path) -> None:
@@ -266,7 +265,7 @@ async def test_a_stale_process_number_is_not_taken_for_a_server(
     async with running(data_dir) as server:
         pid_file = (data_dir / "postgres" / "postmaster.pid").read_text()
         socket_lock = next((data_dir / "run").glob("*.lock")).name
-    sleeper = subprocess.Popen([*server._wrapper, "sleep", "60"], text=True)
+    sleeper = subprocess.Popen([*server.installation.wrapper, "sleep", "60"], text=True)
     spawned.append(sleeper)
     await becomes(lambda: Path(f"/proc/{sleeper.pid}/comm").read_text() == "sleep\n")
     if what == "a zombie":
@@ -276,7 +275,7 @@ async def test_a_stale_process_number_is_not_taken_for_a_server(
         stale = ""
     for path in (data_dir / "postgres" / "postmaster.pid", data_dir / "run" / socket_lock):
         path.write_text(stale)
-        os.chown(path, *server._account)
+        os.chown(path, *server.installation.account)
     async with running(data_dir) as server:
         assert server.pid
     assert (sleeper.poll() is None) == (what != "a zombie")

@@ -16,17 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from service.database.embedded import server as running_server
+from service.database.embedded import postmaster
 from service.database.embedded.account import ENVIRONMENT
 from service.database.embedded.binaries import find_binaries, installed_binaries
 from service.database.embedded.files import EmbeddedError, read_pid_file
-from service.database.embedded.server import (
-    LARGEST_LOG,
-    AlreadyRunning,
-    Postgres,
-    borrowed,
-    running_url,
-)
+from service.database.embedded.installation import LARGEST_LOG
+from service.database.embedded.server import AlreadyRunning, Postgres, borrowed, running_urls
 from tests.embedded.test_embedded import (
     BINARIES,
     OPTIONS,
@@ -99,14 +94,15 @@ def start_by_hand(
 ) -> subprocess.Popen[str]:
     """A server on the same cluster and address that is no business of the service."""
     settings |= {
-        "port": str(server._port),
+        "port": str(server.port),
         "listen_addresses": "",
-        "unix_socket_directories": str(server._socket_dir),
+        "unix_socket_directories": str(server.installation.socket_dir),
         "shared_buffers": "16MB",
     }
+    here = server.installation
     words = [word for item in settings.items() for word in ("-c", "=".join(item))]
     process = subprocess.Popen(
-        [*server._wrapper, server.bin_dir / "postgres", "-D", server._pgdata, *words],
+        [*here.wrapper, here.bin_dir / "postgres", "-D", here.pgdata, *words],
         cwd="/",
         env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
@@ -127,7 +123,7 @@ async def test_a_data_folder_that_is_a_file_is_refused(data_dir: Path) -> None:
     with pytest.raises(EmbeddedError, match="no use"):
         await Postgres(data_dir).start()
     with pytest.raises(EmbeddedError, match="no use"):
-        running_url(data_dir)
+        running_urls(data_dir)
     with pytest.raises(EmbeddedError, match="cannot be read"):
         find_binaries(data_dir)
     assert data_dir.read_text() == "Chapter one"
@@ -199,7 +195,7 @@ async def test_a_port_taken_meanwhile_is_given_up_for_another(made: Path) -> Non
 async def test_a_port_that_was_asked_for_and_stays_taken_is_reported(
     made: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(running_server, "PATIENCE", 0.5)
+    monkeypatch.setattr(postmaster, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         server = Postgres(made, options={**OPTIONS, "port": port})
@@ -223,13 +219,13 @@ async def test_a_server_started_by_hand_is_left_alone(
     other = start_by_hand(spawned, server)
     await becomes(lambda: is_ready(made, other))
     with monkeypatch.context() as impatient:
-        impatient.setattr(running_server, "PATIENCE", 0.3)
+        impatient.setattr(postmaster, "PATIENCE", 0.3)
         with pytest.raises(EmbeddedError, match=r"Another PostgreSQL runs on .* stop it first"):
             await Postgres(made, options=OPTIONS).start()
     assert caplog.text.count("an earlier PostgreSQL still uses") == 1
     assert is_ready(made, other)
     assert await ask(server.url, "SELECT answer FROM kept") == 42
-    assert running_url(made) is None  # it is none of ours
+    assert running_urls(made) is None  # it is none of ours
 
     starting = asyncio.create_task(server.start())
     await becomes(lambda: caplog.text.count("an earlier PostgreSQL still uses") == 2)
@@ -246,7 +242,7 @@ async def test_a_dead_server_is_tried_again_until_it_can_start_and_never_beside_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(running_server, "PAUSES", (0.0, 0.1))
+    monkeypatch.setattr(postmaster, "PAUSES", (0.0, 0.1))
 
     def deaths() -> int:
         return caplog.text.count("ended by itself")
@@ -256,9 +252,10 @@ async def test_a_dead_server_is_tried_again_until_it_can_start_and_never_beside_
 
     async with running(made) as server:
         await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
-        settings, good = server._pgdata / "postgresql.conf", server._pgdata / "good.conf"
+        pgdata = server.installation.pgdata
+        settings, good = pgdata / "postgresql.conf", pgdata / "good.conf"
         shutil.copy(settings, good)
-        os.chown(good, *server._account)
+        os.chown(good, *server.installation.account)
         settings.write_text(good.read_text() + "max_wal_size = plenty\n")
         assert server.pid
         os.kill(server.pid, signal.SIGKILL)
@@ -278,15 +275,15 @@ async def test_a_dead_server_is_tried_again_until_it_can_start_and_never_beside_
         good.replace(settings)
         other.send_signal(signal.SIGINT)
         await becomes(lambda: other.poll() is not None)
-        await becomes(lambda: server.pid and running_url(made) == server.url)
+        await becomes(lambda: server.pid and running_urls(made) == server.urls)
         assert await ask(server.url, "SELECT answer FROM kept") == 42
 
 
 async def test_a_frozen_server_is_killed_in_the_end(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = tuple((sign, min(seconds, 0.3)) for sign, seconds in running_server.SHUTDOWN[:-1])
-    monkeypatch.setattr(running_server, "SHUTDOWN", (*patience, running_server.SHUTDOWN[-1]))
+    patience = tuple((sign, min(seconds, 0.3)) for sign, seconds in postmaster.SHUTDOWN[:-1])
+    monkeypatch.setattr(postmaster, "SHUTDOWN", (*patience, postmaster.SHUTDOWN[-1]))
     async with running(made) as server:
         await ask(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
         pid = server.pid
@@ -301,7 +298,7 @@ async def test_a_frozen_server_is_killed_in_the_end(
 async def test_a_command_does_not_wait_for_ever_for_whoever_holds_the_folder(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running_server, "PATIENCE", 0.3)
+    monkeypatch.setattr(postmaster, "PATIENCE", 0.3)
     with locked(data_dir):
         with pytest.raises(AlreadyRunning, match="in use by process unknown"):
             async with borrowed(data_dir):
@@ -321,8 +318,8 @@ def test_a_server_that_died_under_its_service_is_not_borrowed(data_dir: Path) ->
             (os.getpid(), "ready   ", True),
         ):
             pid_file.write_text(notes.format(pid=pid) + state + "\n")
-            assert (running_url(data_dir) is not None) == is_there
-        assert "port=5433" in str(running_url(data_dir))
+            assert (running_urls(data_dir) is not None) == is_there
+        assert "port=5433" in str(running_urls(data_dir))
     pid_file.unlink()
 
 
@@ -374,7 +371,8 @@ async def test_an_ordinary_user_s_server_is_the_user_s(
     with ordinary_user(data_dir.parent) as user:
         async with running(data_dir, BINARIES[0][1]) as server:
             assert server.pid
-            assert bool(server._wrapper) == (setpriv and shutil.which("setpriv") is not None)
+            has_setpriv = setpriv and shutil.which("setpriv") is not None
+            assert bool(server.installation.wrapper) == has_setpriv
             assert status_of(server.pid, "Uid") == [str(user)] * 4
             assert (data_dir / "postgres").stat().st_uid == user
             assert await ask(server.url, "SELECT 1") == 1

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.database import migrate
+from service.database import sql_files
 from tests.support.aliases import Connect, Serve
 from tests.support.bookings import Restaurant, at
 from tests.support.builders import bearer, create_user, token_of
@@ -155,7 +155,7 @@ def without_lock(sql: Any) -> Callable[[str, str], Awaitable[None]]:
     """without_lock(file, clause): install a function of sql/ with a clause left out."""
 
     async def install(path: str, clause: str) -> None:
-        body = (migrate.SQL / path).read_text()
+        body = (sql_files.SQL / path).read_text()
         assert body.count(clause) == 1
         await sql.execute(body.replace(clause, ""))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pglast import ast, enums, parse_plpgsql, parse_sql
 
-from service.database import migrate
+from service.database import sql_files
 from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS
 from service.web.responses import respond_code
 
@@ -118,7 +118,7 @@ def test_words_are_found_wherever_they_can_be_a_value() -> None:
 
 
 async def test_sql_and_the_table_have_the_same_codes(sql: Any) -> None:
-    bodies = [(migrate.SQL / path).read_text() for path in migrate.manifest()]
+    bodies = [(sql_files.SQL / path).read_text() for path in sql_files.manifest()]
     functions = [body for body in bodies if body.startswith("CREATE OR REPLACE FUNCTION")]
     assert functions
     checks = await sql.fetch(

@@ -11,7 +11,7 @@ import pglast
 import pytest
 from pglast import enums
 
-from service.database import migrate
+from service.database import sql_files
 from tests.support.sql_files import (
     Complaints,
     Files,
@@ -25,7 +25,7 @@ from tests.support.sql_files import (
 LONGEST_FUNCTION = 70  # lines, from CREATE to END $$;
 LONGEST_LINE = 100
 SEARCH_PATH = "SET search_path = holdfast, pg_temp"
-BEFORE_THE_TABLES = "roles/roles.sql"
+BY_ITSELF = {"roles/roles.sql", "roles/logins.sql"}
 LOWER_KEYWORDS = {"true", "false", "current_user", "session_user"}  # values, written like names
 BRANCHES = {
     # The parser's nodes that choose what runs, and where they keep it; NULL; it keeps nowhere.
@@ -62,7 +62,7 @@ def is_named_as_what_it_makes(files: Files) -> Complaints:
         views = [str(node.view.relname) for kind, node in statements(text) if kind == "ViewStmt"]
         if made + views != ([] if path.startswith("roles/") else [Path(path).stem]):
             yield f"{path} makes {made + views}"
-        if migrate.is_view(text) != bool(views):
+        if sql_files.is_view(text) != bool(views):
             yield f"{path}: a view's file begins with CREATE VIEW, and only that"
 
 
@@ -77,7 +77,7 @@ def may_be_run_again(files: Files) -> Complaints:
 def is_in_the_manifest_once(files: Files) -> Complaints:
     lines = files["manifest.txt"].splitlines()
     listed = sorted(line for line in lines if line and not line.startswith("#"))
-    there = [path for path, _ in scripts(files) if path != BEFORE_THE_TABLES]
+    there = [path for path, _ in scripts(files) if path not in BY_ITSELF]
     if listed != there:
         yield f"listed: {listed}, there: {there}"
 
@@ -197,7 +197,8 @@ COMMENT ON FUNCTION good IS 'It.';
 CREATE OR REPLACE TRIGGER run BEFORE DELETE ON stock EXECUTE FUNCTION good();
 COMMENT ON TRIGGER run ON stock IS 'That.';
 """
-GOOD_FILES = {NAME: GOOD, "manifest.txt": f"# In order.\n{NAME}\n", BEFORE_THE_TABLES: "SELECT;\n"}
+GOOD_FILES = {NAME: GOOD, "manifest.txt": f"# In order.\n{NAME}\n"}
+GOOD_FILES |= dict.fromkeys(BY_ITSELF, "SELECT;\n")
 IF = "IF v_three = p_one THEN RETURN; END IF;"
 
 Break = tuple[str, str, str]  # of GOOD what, by what, and what is said of it

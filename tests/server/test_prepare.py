@@ -20,12 +20,16 @@ from service.database.embedded.server import Postgres
 from service.database.pool import Database
 from service.results import Refusal
 from service.settings import Settings
+from tests.support.databases import make_bare
 
 
 async def test_a_service_that_came_before_the_schema_never_works_as_the_login_itself(
     data_dir: Path,
 ) -> None:
     async with Postgres(data_dir, options={"fsync": "off"}) as postgres:
+        admin = await asyncpg.connect(postgres.url)
+        await make_bare(admin)
+        await admin.close()
         database = Database(postgres.url)
         whoami = text("SELECT current_user AS name")
         for _ in range(2):

@@ -9,6 +9,7 @@ from alembic import command
 
 from service.database import migrate
 from service.database.connections import connected
+from service.database.roles import OWNER
 from tests.support.aliases import Connect, Stocked
 from tests.support.databases import empty_database, revision_before
 
@@ -132,7 +133,7 @@ async def test_the_upgrade_counts_the_movements_that_are_there(cluster: str) -> 
     async with empty_database(cluster) as url:
         config = migrate.alembic_config(url)
         await asyncio.to_thread(command.upgrade, config, "head")
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             await owner.execute("SELECT create_store('main')")
             await owner.execute(
                 "INSERT INTO products (store_id, product_id) VALUES ('main', 'a'), ('main', 'b')"
@@ -143,7 +144,7 @@ async def test_the_upgrade_counts_the_movements_that_are_there(cluster: str) -> 
             before = await owner.fetch(counted)
         await asyncio.to_thread(migrate.downgrade, url, revision_before("movement_numbers"))
         await migrate.upgrade_in_thread(url)
-        async with connected(url, migrate.OWNER) as owner:
+        async with connected(url, OWNER) as owner:
             assert await owner.fetch(counted) == before
             assert [row["number"] for row in before] == [1, 2, 3] * 2
             await owner.execute("UPDATE stock SET on_hand = 9")

@@ -1,5 +1,6 @@
 """Names of what fixtures give."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
@@ -30,3 +31,7 @@ Socket: TypeAlias = "ClientWebSocketResponse"
 Watch = Callable[..., Awaitable[Socket]]
 ServeFeed = Callable[..., Awaitable[Api]]
 Levels = dict[str, tuple[int, int, int]]
+
+
+NewDatabase = Callable[..., Awaitable[str]]
+RunProgram = Callable[..., Awaitable[asyncio.subprocess.Process]]

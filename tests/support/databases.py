@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import asyncpg
 from alembic.script import ScriptDirectory
@@ -34,3 +35,14 @@ def revision_before(name: str) -> str:
     scripts = ScriptDirectory.from_config(migrate.alembic_config(""))
     (found,) = [each for each in scripts.walk_revisions() if each.path.endswith(f"_{name}.py")]
     return str(found.down_revision)
+
+
+async def make_bare(admin: Any) -> None:
+    """Leave no role but PostgreSQL's own, and no database that somebody else made."""
+    others = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname LIKE 'of\\_%'"
+    for row in await admin.fetch(others):
+        await admin.execute(f"DROP DATABASE {row['datname']} WITH (FORCE)")
+    await admin.execute("ALTER DATABASE holdfast OWNER TO postgres")
+    roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> 'postgres'"
+    for row in await admin.fetch(roles):
+        await admin.execute(f"DROP OWNED BY {row['rolname']}; DROP ROLE {row['rolname']}")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pglast
 
-from service.database import migrate
+from service.database import sql_files
 
 Files = Mapping[str, str]
 """What is below sql/, by path: *.sql and manifest.txt."""
@@ -59,8 +59,8 @@ class Function(NamedTuple):
 
 
 def read_files() -> dict[str, str]:
-    paths = [*migrate.SQL.glob("**/*.sql"), migrate.SQL / "manifest.txt"]
-    return {path.relative_to(migrate.SQL).as_posix(): path.read_text() for path in paths}
+    paths = [*sql_files.SQL.glob("**/*.sql"), sql_files.SQL / "manifest.txt"]
+    return {path.relative_to(sql_files.SQL).as_posix(): path.read_text() for path in paths}
 
 
 def scripts(files: Files) -> Iterator[tuple[str, str]]:

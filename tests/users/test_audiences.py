@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestClient
 
 from service.app import create_app
 from service.database.connections import connected
-from service.database.migrate import OWNER
 from service.database.pool import Database
+from service.database.roles import OWNER
 from service.settings import Settings
 from service.web import routing
 from service.web.context import ROUTES

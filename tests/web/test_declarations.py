@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import TextClause
 
 from service.app import create_app
-from service.database import migrate
+from service.database import sql_files
 from service.database.pool import Database
 from service.results import HTTP_RESULTS, RESULTS, SQL_RESULTS
 from service.settings import Settings
@@ -59,8 +59,8 @@ def statements_of(handler: Callable[..., Any]) -> set[str]:
 def codes_by_function() -> dict[str, set[str]]:
     """What the COMMENT of each function says: "Codes: ok, unknown_store (why), …"."""
     codes = {}
-    for path in migrate.manifest():
-        body = (migrate.SQL / path).read_text()
+    for path in sql_files.manifest():
+        body = (sql_files.SQL / path).read_text()
         said = re.search(r"COMMENT ON FUNCTION (\w+) IS\n\s*'(.*?)';\n", body, flags=re.DOTALL)
         if said and "Codes: " in said[2]:
             text = re.sub(r"'\n\s*'", "", said[2]).partition("Codes: ")[2]

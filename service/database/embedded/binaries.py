@@ -50,7 +50,7 @@ def installed_binaries() -> list[tuple[int, Path]]:
     return [
         (version, folder)
         for version, folder in machine
-        if version >= OLDEST_VERSION and _has_btree_gist(folder, version)
+        if version >= OLDEST_VERSION and has_extension(folder, version, "btree_gist")
     ]
 
 
@@ -60,13 +60,14 @@ def version_of(bin_dir: Path) -> int:
     return int(found[1]) if found and (bin_dir / "initdb").exists() else 0
 
 
-def _has_btree_gist(bin_dir: Path, version: int) -> bool:
+def has_extension(bin_dir: Path, version: int, name: str) -> bool:
+    """Whether programs bring an extension of contrib."""
     share = bin_dir.parent / "share"
     places = [share, share / "postgresql", share / "pgsql"]
     places.append(Path(f"/usr/share/postgresql/{version}"))
     if named := _output(bin_dir / "pg_config", "--sharedir"):
         places.append(Path(named))
-    return any((place / "extension" / "btree_gist.control").is_file() for place in places)
+    return any((place / "extension" / f"{name}.control").is_file() for place in places)
 
 
 def _output(*command: str | Path) -> str:

@@ -54,9 +54,21 @@ def socket_dir_of(data_dir: Path) -> Path:
     return Path(f"/tmp/holdfast-{digest}")  # noqa: S108 - see make_private
 
 
-def url_of(socket_dir: Path, port: int) -> str:
-    """The database over a socket, as its superuser; holds no secret."""
-    return f"postgresql://postgres@/{DATABASE}?host={quote(str(socket_dir), safe='')}&port={port}"
+class Urls(NamedTuple):
+    """The database over its socket, for each login; they hold no secret."""
+
+    superuser: str
+    owner: str
+    """For migrations, and for people who may change everything."""
+    service: str
+    """For the service and its worker."""
+
+
+def urls_of(socket_dir: Path, port: int) -> Urls:
+    """The URLs of the server behind a socket."""
+    rest = f"@/{DATABASE}?host={quote(str(socket_dir), safe='')}&port={port}"
+    logins = ("postgres", "holdfast_admin", "holdfast_login")
+    return Urls(*(f"postgresql://{login}{rest}" for login in logins))
 
 
 def read_pid_file(pgdata: Path) -> PidFile | None:
