@@ -63,6 +63,22 @@ SQL_RESULTS = {
     "product_id_reused": Result(
         409, "Product id is already used.", "Product {product_id} exists otherwise; change it."
     ),
+    "unknown_category": Result(
+        404, "Unknown category.", "The store has no category {category_id}."
+    ),
+    "category_id_reused": Result(
+        409, "Category id is already used.", "Category {category_id} exists otherwise; change it."
+    ),
+    "category_circle": Result(
+        409,
+        "Category would be below itself.",
+        "Category {category_id} is part of it, or it itself.",
+    ),
+    "category_not_empty": Result(
+        409,
+        "Category is not empty.",
+        "Categories or products are part of {category_id}; move them first.",
+    ),
     "already_paid": Result(200, "Payment was received before."),
     "transaction_id_reused": Result(
         409,

@@ -21,15 +21,17 @@ BEGIN
     -- Write.
     IF result_code = 'created' THEN
         PERFORM set_change_context(p_actor);
-        INSERT INTO products (store_id, product_id, name, price, is_active)
+        INSERT INTO products (store_id, product_id, name, price, is_active, category_id)
         VALUES (p_store_id, p_product_id, COALESCE(v_new.name, ''), v_new.price,
-            COALESCE(v_new.is_active, true));
+            COALESCE(v_new.is_active, true), v_new.category_id);
         PERFORM set_change_context(NULL);
     END IF;
-    document := describe_products(p_store_id, ARRAY[p_product_id]) -> 0;
+    document := CASE result_code
+        WHEN 'unknown_category' THEN jsonb_build_object('category_id', p_fields -> 'category_id')
+        ELSE describe_products(p_store_id, ARRAY[p_product_id]) -> 0 END;
 END $$;
 
 COMMENT ON FUNCTION add_product IS
     'Add a product to a store, with nothing on hand; see check_product for p_fields: without a '
     'price it is not for sale. Codes: created, already_created (just so), product_id_reused '
-    '(otherwise), unknown_store, invalid_request.';
+    '(otherwise), unknown_category, unknown_store, invalid_request.';

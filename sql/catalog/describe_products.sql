@@ -8,7 +8,8 @@ BEGIN
             'name', l.name,
             'price', l.price,
             'is_active', l.is_active,
-            'available', l.available
+            'available', l.available,
+            'category_id', l.category_id
         ) ORDER BY l.product_id), '[]')
         FROM unnest(p_product_ids) AS w (product_id) CROSS JOIN LATERAL (
             SELECT * FROM stock_levels AS s

@@ -24,14 +24,17 @@ BEGIN
     IF v_new IS DISTINCT FROM v_old THEN
         PERFORM set_change_context(p_actor);
         UPDATE products
-        SET name = v_new.name, price = v_new.price, is_active = v_new.is_active
+        SET name = v_new.name, price = v_new.price, is_active = v_new.is_active,
+            category_id = v_new.category_id
         WHERE store_id = p_store_id AND product_id = p_product_id;
         PERFORM set_change_context(NULL);
     END IF;
-    document := describe_products(p_store_id, ARRAY[p_product_id]) -> 0;
+    document := CASE result_code
+        WHEN 'unknown_category' THEN jsonb_build_object('category_id', p_fields -> 'category_id')
+        ELSE describe_products(p_store_id, ARRAY[p_product_id]) -> 0 END;
 END $$;
 
 COMMENT ON FUNCTION update_product IS
     'Set what p_fields says of a product, see check_product; what it leaves out stays. What is '
     'held stays held, and what was bought keeps its price. Codes: ok, unknown_product, '
-    'unknown_store, invalid_request.';
+    'unknown_category, unknown_store, invalid_request.';

@@ -7,7 +7,8 @@ SELECT
     s.reserved - lapsed.quantity AS reserved,
     s.on_hand - s.reserved + lapsed.quantity AS available,
     p.price,
-    p.is_active
+    p.is_active,
+    p.category_id
 FROM stock AS s
 JOIN products AS p USING (store_id, product_id)
 CROSS JOIN LATERAL (
@@ -27,3 +28,4 @@ COMMENT ON COLUMN stock_levels.reserved IS 'Units promised to live holds.';
 COMMENT ON COLUMN stock_levels.available IS 'on_hand - reserved: what the next caller can have.';
 COMMENT ON COLUMN stock_levels.price IS 'Of one unit, in minor units; null: not for sale.';
 COMMENT ON COLUMN stock_levels.is_active IS 'Whether the product is offered.';
+COMMENT ON COLUMN stock_levels.category_id IS 'The category the product belongs to; null: none.';

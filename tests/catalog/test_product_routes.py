@@ -16,7 +16,13 @@ from tests.support.waits import until_waiting
 SignedIn = Callable[..., dict[str, str]]
 
 PRODUCTS = "/api/v1/products"
-MILK = {"product_id": "milk", "name": "Oat milk", "price": 250, "is_active": True}
+MILK = {
+    "product_id": "milk",
+    "name": "Oat milk",
+    "price": 250,
+    "is_active": True,
+    "category_id": None,
+}
 
 
 @pytest.fixture
@@ -81,6 +87,7 @@ async def test_a_changed_product_has_its_new_name_and_price(
             "product_id": "7",
             "is_active": True,
             "available": 5,
+            "category_id": None,
         }
 
 
@@ -372,7 +379,10 @@ async def test_the_functions_refuse_nonsense_themselves(
 
 async def test_in_psql_one_field_can_be_set_and_the_others_stay(sql: Any, stocked: Stocked) -> None:
     await stocked({"7": 5})
-    update = "SELECT document::jsonb - 'available' FROM update_product('main', '7', $1, 'dba')"
+    update = (
+        "SELECT document::jsonb - '{available,category_id}'::text[]"
+        " FROM update_product('main', '7', $1, 'dba')"
+    )
     for fields, expected in (
         ('{"price": 250}', '{"name": "Product 7", "price": 250, "is_active": true}'),
         ('{"name": "Tea"}', '{"name": "Tea", "price": 250, "is_active": true}'),
