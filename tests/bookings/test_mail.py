@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import ssl
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,6 +16,7 @@ from service.delivery.mail import relay_of
 from service.settings import SettingsError, read_settings
 from tests.support.aliases import Run
 from tests.support.bookings import Restaurant, at
+from tests.support.processes import Start
 from tests.support.smtp import MailServer, mail_server
 from tests.support.waits import becomes
 
@@ -267,10 +269,34 @@ async def test_a_slow_mail_server_does_not_hold_up_bookings(
     house: Restaurant, working: Run
 ) -> None:
     async with mail_server() as server, working(**settings_of(server)):
-        server.holds.clear()
+        server.may_answer.clear()
         table_id = await house.table()
         async with asyncio.timeout(20):
             for n in range(3):
                 await house.asked(table_id, at(10 + n), at(11 + n))
-        server.holds.set()
+        server.may_answer.set()
         await server.gets(3)
+
+
+@pytest.mark.parametrize("is_accepted", [False, True], ids=["while it sends", "before it says so"])
+async def test_a_killed_workers_mail_is_sent_again_under_the_same_id(
+    house: Restaurant, start: Start, working: Run, dsn: str, is_accepted: bool
+) -> None:
+    await house.asked(await house.table(), at(19), at(21))
+    async with mail_server() as server:
+        server.may_answer.clear()
+        worker = await start("worker", database_url=dsn, **settings_of(server))
+        await asyncio.wait_for(server.was_asked.wait(), 30)
+        async with house.sql.transaction():
+            if is_accepted:  # and cannot be written down: somebody holds the row that says so
+                await house.sql.execute("SELECT FROM outbox FOR UPDATE")
+                server.may_answer.set()
+                await server.gets(1)
+            await worker.stop(signal.SIGKILL)
+        server.may_answer.set()
+        await house.sql.execute("UPDATE outbox SET due_at = now() WHERE is_waiting")
+        async with working(**settings_of(server)):
+            await server.gets(1 + is_accepted)
+            await settled(house)
+    assert len(server.ids) == 2
+    assert len(set(server.ids)) == 1

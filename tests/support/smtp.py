@@ -19,13 +19,17 @@ class MailServer:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.ids: list[str] = []
+        """Message-IDs, of mails too whose sender was gone before the answer."""
         self.receivers: list[list[str]] = []
         self.answers: list[str] = []
         self.logins: list[tuple[bytes, bytes]] = []
         self.was_tls: list[bool] = []
         self.port = 0
-        self.holds = asyncio.Event()
-        self.holds.set()
+        self.was_asked = asyncio.Event()
+        """Set while a mail arrives."""
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._grew = asyncio.Condition()
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
@@ -39,11 +43,13 @@ class MailServer:
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        await self.holds.wait()
         content = envelope.content
         assert isinstance(content, bytes)
         mail = message_from_bytes(content, policy=policy.default)
         assert isinstance(mail, EmailMessage)
+        self.ids.append(str(mail["Message-ID"]))
+        self.was_asked.set()
+        await self.may_answer.wait()
         async with self._grew:
             self.mails.append(mail)
             self.receivers.append(envelope.rcpt_tos)
