@@ -126,6 +126,7 @@ SECRET = {
     "/auth", "/auth/refresh", "/auth/logout", "/users", "/keys", "/users/me/password",
     "/users/me/totp", "/users/me/totp/confirm", "/users/{user_id}/reset-link",
     "/users/reset", "/users/activation", "/payment/webhook", "/bookings/cancel",
+    "/hooks", "/hooks/{hook_id}/rotate",
 }  # fmt: skip
 """POSTs whose answers hold a secret, or whose credential is a link or a signature."""
 
