@@ -15,10 +15,11 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
-    PERFORM set_change_context(p_actor, 'write_off', p_reference);
+    PERFORM set_change_context(p_actor, 'write_off', p_reference),
+        set_config('holdfast.bulk', 'on', true);
     UPDATE stock SET on_hand = reserved
     WHERE store_id = p_store_id AND product_id = ANY (v_products) AND on_hand > reserved;
-    PERFORM set_change_context(NULL);
+    PERFORM set_change_context(NULL), set_config('holdfast.bulk', '', true);
 
     -- What remains may be more than one document holds.
     SELECT r.document INTO document FROM read_store(p_store_id, NULL, '', most_items()) AS r;

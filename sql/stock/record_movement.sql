@@ -39,9 +39,12 @@ CREATE OR REPLACE TRIGGER record_first_movement AFTER INSERT ON stock
 COMMENT ON TRIGGER record_first_movement ON stock IS 'The ledger starts with the first units.';
 
 CREATE OR REPLACE TRIGGER record_movement AFTER UPDATE OF on_hand ON stock
-    FOR EACH ROW WHEN (OLD.on_hand <> NEW.on_hand) EXECUTE FUNCTION record_movement();
+    FOR EACH ROW WHEN (
+        OLD.on_hand <> NEW.on_hand AND COALESCE(current_setting('holdfast.bulk', true), '') <> 'on'
+    ) EXECUTE FUNCTION record_movement();
 COMMENT ON TRIGGER record_movement ON stock IS
-    'Reserving changes "reserved" alone and costs nothing here.';
+    'Reserving changes "reserved" alone and costs nothing here. Many rows at once: see '
+    'record_movements.';
 
 CREATE OR REPLACE TRIGGER record_last_movement AFTER DELETE ON stock
     FOR EACH ROW WHEN (OLD.on_hand <> 0) EXECUTE FUNCTION record_movement();

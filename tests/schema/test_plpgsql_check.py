@@ -10,11 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from service.commands.import_stock import IMPORT_LINES
 from tests.plpgsql_coverage import EXTENSION_SCHEMA, MISSING
-
-# What a caller makes before the call.
-TEMPORARY_TABLES = [IMPORT_LINES]
 
 # A trigger's function once per trigger: its NEW, OLD and transition tables are the trigger's. It
 # takes a SELECT that locks for one that only reads, which may stand in a STABLE function.
@@ -74,8 +70,6 @@ async def checker(dsn: str) -> AsyncIterator[Any]:
             pytest.skip(MISSING)
         transaction = connection.transaction()
         await transaction.start()
-        for statement in TEMPORARY_TABLES:
-            await connection.execute(statement)
         yield connection
         await transaction.rollback()
     finally:
