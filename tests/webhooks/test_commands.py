@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tests.support import builders
 from tests.support.aliases import Hooked
 from tests.support.processes import Start
 
@@ -52,7 +53,7 @@ async def test_the_log_is_read_and_deliveries_are_sent_again(
 
 async def test_what_is_no_target_is_refused(start: Start, dsn: str, sql: Any) -> None:
     await sql.execute("SELECT create_store('main')")
-    production = {"environment": "production", "jwt_secret": "s" * 32}
+    production = {"environment": "production", "jwt_secret": builders.SECRET}
     for arguments, settings, said in (
         (["ftp://example.org"], {}, "Expected http://HOST"),
         ([URL, "--events", "stock.high"], {}, "stock.high"),
