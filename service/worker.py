@@ -76,6 +76,7 @@ class Worker:
         """Look and work until told to stop; then finish what is under way, if it is soon."""
         looking = [asyncio.create_task(self._keep_looking(job)) for job in self._jobs]
         await self._stop.wait()
+        logger.info("The worker stops: what is under way is finished")
         for event in self._look_now.values():
             event.set()
         await asyncio.gather(*looking)

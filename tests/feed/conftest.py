@@ -11,6 +11,7 @@ from service.app import create_app
 from service.database.pool import Database
 from service.domains.feed import HUB, Hub
 from service.settings import Settings
+from service.web.auth import AUTH
 from tests.support.aliases import Api, ServeFeed, Socket, Watch
 from tests.support.builders import FEED
 from tests.support.servers import RealServer
@@ -39,7 +40,7 @@ async def serve_feed(dsn: str, aiohttp_client: Callable[..., Awaitable[Api]]) ->
 
     async def serve(database_url: str = dsn, **patience: float) -> Api:
         app = create_app(Settings(), Database(database_url))
-        app[HUB] = Hub(Database(database_url), **patience)
+        app[HUB] = Hub(Database(database_url), app[AUTH], **patience)
         app.on_cleanup.append(lambda app: app[HUB]._database.close())
         return await aiohttp_client(RealServer(app, socket_factory=small_socket))
 

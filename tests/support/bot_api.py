@@ -53,7 +53,7 @@ class BotApi:
         """Of all messages that arrived, also of those that were refused."""
         return [call.fields["text"] for call in self.calls if call.method == "sendMessage"]
 
-    async def gets(self, count: int = 1, *, seconds: float = 30.0) -> list[Call]:
+    async def gets(self, count: int = 1, *, seconds: float = 60.0) -> list[Call]:
         """Wait until so many calls have come; all of them."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: len(self.calls) >= count)

@@ -162,7 +162,7 @@ FEED = "/api/v1/ws/stores/"
 
 async def told(socket: Socket) -> Levels:
     """The next message: quantity, reserved and available by item."""
-    message = await socket.receive_json(timeout=5)
+    message = await socket.receive_json(timeout=60)
     return {
         item["item_id"]: (item["quantity"], item["reserved"], item["available"])
         for item in message["store"]["report"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-SECONDS_TO_START = 30.0
+SECONDS_TO_START = 120.0
 
 
 def environment(**settings: object) -> dict[str, str]:

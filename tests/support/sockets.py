@@ -40,7 +40,7 @@ class SlowReader:
     async def frames(self) -> list[tuple[int, bytes]]:
         """All that still comes, until the connection ends."""
         found = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     found.append(await self.read())

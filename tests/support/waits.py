@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 
 
-async def becomes(condition: Callable[[], Awaitable[Any]], *, seconds: float = 15.0) -> Any:
-    """Ask until the answer is true, and return it."""
+async def becomes(condition: Callable[[], Awaitable[Any]], *, seconds: float = 60.0) -> Any:
+    """Ask until the answer is true, and return it; only what is broken takes so many seconds."""
     deadline = time.monotonic() + seconds
     while not (answer := await condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
