@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -16,9 +17,10 @@ from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
 from service.web.boundary import DRAINING
 from service.web.clients import CLIENTS, Clients
-from service.web.context import CALLER, DATABASE, ROUTES, SETTINGS, STORE_ID
+from service.web.context import CALLER, DATABASE, ROUTE, ROUTES, SETTINGS, STORE_ID
 from service.web.idempotency import KEY_HEADER, answer_once
 from service.web.limits import Limiter
+from service.web.metrics import METRICS, Metrics
 from service.web.origins import ORIGINS, Origins
 from service.web.routing import ANONYMOUS, EVERYONE, Route, Routes
 
@@ -47,8 +49,7 @@ async def ready(request: web.Request) -> web.Response:
 
 
 def _check_monitor(request: web.Request) -> None:
-    if not request.app[CLIENTS].may_monitor(request):
-        raise Refusal("forbidden", "This is for this machine and for HOLDFAST_MONITORS.")
+    request.app[CLIENTS].check_monitor(request)
 
 
 class Served:
@@ -65,7 +66,7 @@ class Served:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Admit a request to the route, and let the route's handler answer."""
-        route = self._route
+        route = request[ROUTE] = self._route
         begin_patience()
         await self._admit(request)
         arguments = await read_arguments(request, route)
@@ -116,12 +117,18 @@ async def read_arguments(request: web.Request, route: Route) -> list[Any]:
     return arguments
 
 
-def create_app(settings: Settings, database: Database) -> web.Application:
-    """The application on a database; closing it closes the database."""
+def create_app(
+    settings: Settings, database: Database, metrics_folder: Path | None = None
+) -> web.Application:
+    """The application on a database; closing it closes the database.
+
+    `metrics_folder` is where processes that share a port write what they have counted.
+    """
     app = web.Application(client_max_size=MAX_BYTES)
     app[SETTINGS] = settings
     app[DRAINING] = asyncio.Event()
     app[DATABASE] = database
+    app[METRICS] = Metrics(metrics_folder)
     app[CLIENTS] = Clients(settings)
     app[ORIGINS] = Origins(settings)
     app[AUTH] = Auth(settings, database)

@@ -18,6 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 from aiohttp import web
@@ -42,6 +43,8 @@ logger = logging.getLogger("holdfast.server")
 
 DEMO = Path(import_stock.__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
+METRICS_FOLDER = "HOLDFAST_METRICS_FOLDER"
+"""Where API processes that share a port write what they have counted."""
 MIGRATION = "migration"
 """The name of the thread that migrates."""
 ARRIVAL_SECONDS = 0.2
@@ -78,7 +81,9 @@ async def running_app(
     settings: Settings, dsn: str, listener: socket.socket
 ) -> AsyncIterator[web.Application]:
     """Serve the application on a socket; at the end unready first, then finish what is begun."""
-    app = create_app(settings, Database(dsn, listen_dsn=settings.listen_url))
+    folder = os.environ.get(METRICS_FOLDER)
+    database = Database(dsn, listen_dsn=settings.listen_url)
+    app = create_app(settings, database, Path(folder) if folder else None)
     runner = Runner(app)
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=runner.backlog)
@@ -151,7 +156,10 @@ async def _serve(settings: Settings, demo: bool) -> None:
         if len(listeners) == 1:
             await stack.enter_async_context(running_app(settings, dsn, listeners[0]))
         else:
-            children = [asyncio.create_task(_keep_api(each, dsn, settings)) for each in listeners]
+            folder = stack.enter_context(TemporaryDirectory(prefix="holdfast-metrics-"))
+            children = [
+                asyncio.create_task(_keep_api(each, dsn, settings, folder)) for each in listeners
+            ]
             stack.push_async_callback(_cancel, *children)
             # Before them, or connections would queue up on sockets that nobody accepts from.
             for listener in listeners:
@@ -172,11 +180,14 @@ async def serve_child(settings: Settings) -> None:
     orphaned.cancel()
 
 
-async def _keep_api(listener: socket.socket, dsn: str, settings: Settings) -> None:
+async def _keep_api(
+    listener: socket.socket, dsn: str, settings: Settings, metrics_folder: str
+) -> None:
     """Keep an API process running on a socket."""
     fd = listener.fileno()
     environment = {
         LISTEN_FD: str(fd),
+        METRICS_FOLDER: metrics_folder,
         "HOLDFAST_DATABASE_URL": dsn,
         "HOLDFAST_JWT_SECRET": settings.jwt_secret,
         "HOLDFAST_PORT": str(settings.port),

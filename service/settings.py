@@ -281,6 +281,7 @@ def _parse_networks(written: str) -> list[Network]:
 _FOR_OTHERS = {
     ENV_FILE,
     PREFIX + "LISTEN_FD",
+    PREFIX + "METRICS_FOLDER",
     PREFIX + "TEST_DATABASE_URL",
     PREFIX + "TEST_BIN_DIR",
     PREFIX + "DB_PASSWORD",

@@ -25,7 +25,7 @@ What else can go wrong, and who hears of it:
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import islice
@@ -119,6 +119,13 @@ class Coalescer(Generic[Item, Answer]):
         self._lane = _Lane(asyncio.Semaphore(1), is_patient=False)
         self._aside: dict[tuple[str, str], _Lane] = {}
         self._room_aside = asyncio.Semaphore(MAX_ASIDE)
+        self.on_batch: Callable[[int], None] = lambda size: None
+        """Told of how many items each call was."""
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a call, or for the rows they want."""
+        return sum(lane.items for lane in (self._lane, *self._aside.values()))
 
     async def submit(
         self, store_id: str, keys: Sequence[str], items: Sequence[Item]
@@ -168,6 +175,7 @@ class Coalescer(Generic[Item, Answer]):
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """Send a batch and hand out its answers; where it failed as a whole, find the guilty."""
         store_id, items = batch[0].store_id, [item for each in batch for item in each.items]
+        self.on_batch(len(items))
         try:
             answers = await self._calls.send(store_id, items, is_patient=lane.is_patient)
             if len(answers) != len(items):

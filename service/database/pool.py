@@ -18,6 +18,7 @@ from sqlalchemy import Row, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.sql.elements import TextClause
 
 from service.database.connections import CALL_SECONDS, connect, is_pooled
@@ -137,6 +138,15 @@ class Database:
         event.listen(engine.sync_engine, "checkout", self._refuse_lost)
         event.listen(engine.sync_engine, "invalidate", _drop)
         return engine
+
+    @property
+    def taken(self) -> int:
+        """How many of its own connections are in use now."""
+        if "engine" not in self.__dict__:
+            return 0
+        pool = self.engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        return pool.checkedout()
 
     async def call(self, statement: TextClause, **parameters: Any) -> Row[Any]:
         """The one row of a function that writes."""

@@ -31,6 +31,7 @@ from service.results import Refusal
 from service.web.auth import AUTH, Auth
 from service.web.boundary import begin
 from service.web.context import CALLER, DATABASE, STORE_ID
+from service.web.metrics import METRICS
 from service.web.origins import ORIGINS
 from service.web.responses import CODE, ENCODER
 from service.web.routing import API, OPERATORS, Caller, Routes
@@ -93,7 +94,10 @@ routes = Routes(API)
 
 def set_up(app: web.Application) -> None:
     """Give the application its hub, which says goodbye to all sockets at the end."""
-    app[HUB] = Hub(app[DATABASE], app[AUTH])
+    hub = app[HUB] = Hub(app[DATABASE], app[AUTH])
+    app[METRICS].gauge(
+        "holdfast_feed_sockets", "Open sockets of the feed.", (), lambda: {(): hub.watchers}
+    )
     app.on_shutdown.append(_say_goodbye)
 
 
@@ -291,6 +295,11 @@ class Hub:
             on_begin=self._mark_all,
             on_payload=self._mark,
         )
+
+    @property
+    def watchers(self) -> int:
+        """How many sockets are told of changes."""
+        return sum(len(store.watchers) for store in self._stores.values())
 
     @asynccontextmanager
     async def watching(self, store_id: str) -> AsyncIterator[_Watched]:

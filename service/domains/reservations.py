@@ -23,6 +23,7 @@ from service.web.bodies import (
     refuse_field,
 )
 from service.web.context import DATABASE, SETTINGS, STORE_ID, call, ids_of, read
+from service.web.metrics import METRICS, SIZES
 from service.web.routing import OPERATORS, Routes
 
 # Answers as two arrays: rows cost more than elements.
@@ -194,7 +195,17 @@ def jobs(settings: Settings) -> list[Job]:
 
 def set_up(app: web.Application) -> None:
     """Give the application its coalescer, which finishes what waits before the database closes."""
-    app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE]))
+    coalescer = app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE]))
+    sizes = app[METRICS].histogram(
+        "holdfast_batch_size", "Reservations that went as one call.", (), SIZES
+    )
+    coalescer.on_batch = lambda size: sizes.observe((), size)
+    app[METRICS].gauge(
+        "holdfast_batch_waiting",
+        "Reservations that wait for their call.",
+        (),
+        lambda: {(): coalescer.waiting},
+    )
     app.on_cleanup.append(_finish)
 
 

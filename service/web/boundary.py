@@ -20,7 +20,8 @@ from service.logs import REQUEST_ID, RequestLine, log_request
 from service.results import Refusal
 from service.web import responses
 from service.web.clients import CLIENTS
-from service.web.context import CALLER
+from service.web.context import CALLER, ROUTE
+from service.web.metrics import METRICS, SECONDS
 from service.web.origins import ORIGINS, Origins
 from service.web.responses import CODE, PROTECTION
 
@@ -36,6 +37,9 @@ READ_HEADERS = (
 )  # fmt: skip
 """What we or aiohttp read without looking at it closely. Bytes from 0x80 on, which aiohttp hands
 over as halves of surrogate pairs, are refused in them: they cannot be written into an answer."""
+
+SESSION = 101
+"""The status of a socket, whose length says nothing of how fast we are."""
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,6 +66,12 @@ class Boundary:
         self._draining = app[DRAINING]
         self._clients = app[CLIENTS]
         self._origins = app[ORIGINS]
+        self._requests = app[METRICS].histogram(
+            "holdfast_request_seconds",
+            "Requests by route and result, from their headers to their answer.",
+            ("method", "route", "code"),
+            SECONDS,
+        )
 
     async def __call__(self, request: Any) -> web.StreamResponse:
         """The answer to a request."""
@@ -81,7 +91,7 @@ class Boundary:
             _complete(request, response, self._origins)
             if connection.is_newcomer or self._draining.is_set() or not request.content.is_eof():
                 response.force_close()
-        self._log(request, response, started)
+        self._tell(request, response, time.perf_counter() - started)
         return response
 
     async def _answer(
@@ -108,8 +118,15 @@ class Boundary:
             logger.exception("A request failed")
             return responses.respond_code("internal_error")
 
-    def _log(self, request: web.Request, response: web.StreamResponse, started: float) -> None:
-        status, path = response.status, request.rel_url.raw_path
+    def _tell(self, request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+        """Count a request, and log its line."""
+        status, code = response.status, response.get(CODE, "")
+        if status != SESSION:
+            # Callers can invent paths and methods: those of no route have no name.
+            route = request.get(ROUTE)
+            method, path = (route.method, route.path) if route else ("", "")
+            self._requests.observe((method, path, code or str(status)), seconds)
+        path = request.rel_url.raw_path
         is_quiet = status == 200 and path.startswith(MONITORED)
         level = logging.ERROR if status == 500 else [logging.INFO, logging.DEBUG][is_quiet]
         if logger.isEnabledFor(level):
@@ -123,8 +140,8 @@ class Boundary:
                     method=request.method,
                     path=path,
                     status=status,
-                    code=response.get(CODE, ""),
-                    ms=round((time.perf_counter() - started) * 1000, 2),
+                    code=code,
+                    ms=round(seconds * 1000, 2),
                     caller=request[CALLER].name if CALLER in request else "",
                     remote=self._clients.address(request),
                 )

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import web
 
+from service.results import Refusal
 from service.settings import Network, Settings
 
 FORWARDED_FOR = "X-Forwarded-For"
@@ -56,6 +57,11 @@ class Clients:
         is_sent_on = any(name in request.headers for name in OF_PROXIES)
         is_here = address.is_loopback and not (is_sent_on and not self.is_proxy(str(address)))
         return is_here or _is_in(address, self._monitors)
+
+    def check_monitor(self, request: web.Request) -> None:
+        """Refuse who may not be told."""
+        if not self.may_monitor(request):
+            raise Refusal("forbidden", "This is for this machine and for HOLDFAST_MONITORS.")
 
 
 CLIENTS = web.AppKey("CLIENTS", Clients)

@@ -146,11 +146,16 @@ class Unsent:
     def __init__(self) -> None:
         self._stuck: dict[Sending, _Stuck] = {}
 
+    @property
+    def total(self) -> int:
+        """Bytes that wait in all."""
+        return sum(each.get_write_buffer_size() for each in self._stuck)
+
     def add(self, transport: Sending) -> None:
         """It has more to send than its client takes at once."""
         left = transport.get_write_buffer_size()
         self._stuck.setdefault(transport, _Stuck(left, time.monotonic()))
-        total = sum(each.get_write_buffer_size() for each in self._stuck)
+        total = self.total
         while total > MAX_UNSENT_BYTES and len(self._stuck) > 1:
             longest = min(self._stuck, key=lambda each: self._stuck[each].since)
             total -= longest.get_write_buffer_size()

@@ -16,6 +16,7 @@ DATABASE = web.AppKey("DATABASE", Database)
 ROUTES = web.AppKey("ROUTES", dict[Handler, Route])
 """Each handler's declaration."""
 CALLER = web.RequestKey("CALLER", Caller)
+ROUTE = web.RequestKey("ROUTE", Route)
 STORE_ID = web.RequestKey("STORE_ID", str)
 """The store that a request is about: of its path, else the default one."""
 

@@ -15,6 +15,7 @@ from service.web.boundary import Boundary
 from service.web.clients import CLIENTS
 from service.web.connections import Connections, Unsent, room_for
 from service.web.context import SETTINGS
+from service.web.metrics import METRICS
 
 logger = logging.getLogger("holdfast.http")
 
@@ -169,6 +170,18 @@ class _Server(web.Server):
         most = settings.max_connections_per_address or room.connections // 2
         self.room = Connections(room, most, app[CLIENTS].is_proxy)
         self.unsent = Unsent()
+        app[METRICS].gauge(
+            "holdfast_connections",
+            "Open connections, and those at most.",
+            ("state",),
+            lambda: {("open",): len(self.room), ("most",): room.connections},
+        )
+        app[METRICS].gauge(
+            "holdfast_unsent_bytes",
+            "Of answers that wait for their clients to take them.",
+            (),
+            lambda: {(): self.unsent.total},
+        )
         self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_unsent)
 
     def __call__(self) -> web.RequestHandler:

@@ -40,6 +40,7 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_stores'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_movements'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION past_report'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION find_backlogs'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION take_idempotency_key'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION keep_idempotent_answer'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_products'),
