@@ -3,7 +3,7 @@
 import base64
 import secrets
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from aiohttp import web
@@ -63,6 +63,8 @@ Events = Annotated[list[EventType], msgspec.Meta(min_length=1, max_length=100)] 
 
 class HookUrl(str):
     """Where events are posted to: http or https, a host, neither a login nor a fragment."""
+
+    SCHEMA: ClassVar = {"type": "string", "format": "uri", "pattern": "^https?://"}
 
     @classmethod
     def parse(cls, value: object) -> "HookUrl":

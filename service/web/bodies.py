@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -59,6 +59,8 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NumericId(str):
     """A positive number as a string, at most 9223372036854775807, no sign, no leading zero."""
 
+    SCHEMA: ClassVar = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "examples": ["1001"]}
+
     _pattern = re.compile(r"[1-9][0-9]{0,18}")
 
     @classmethod
@@ -73,6 +75,8 @@ class NumericId(str):
 
 class OutsideId(str):
     """An id chosen outside: 1-64 visible characters, none of them a colon."""
+
+    SCHEMA: ClassVar = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\s:]+$"}
 
     _unseen = r"\x01-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
     PATTERN = rf"^[^\x00\ud800-\udfff{_unseen}:]{{1,64}}\Z"
@@ -97,6 +101,8 @@ class OutsideId(str):
 class Timestamp(datetime):
     """A moment as RFC 3339 in UTC: YYYY-MM-DDTHH:MM:SS[.fraction]Z."""
 
+    SCHEMA: ClassVar = {"type": "string", "format": "date-time", "pattern": "Z$"}
+
     _pattern = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
 
     @classmethod
@@ -112,6 +118,8 @@ class Timestamp(datetime):
 
 class Moment(datetime):
     """A moment as RFC 3339 with its offset: 2026-11-21T19:00+01:00; the seconds may be absent."""
+
+    SCHEMA: ClassVar = {"type": "string", "format": "date-time"}
 
     _pattern = re.compile(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)", re.ASCII
@@ -131,6 +139,8 @@ class Moment(datetime):
 class Email(str):
     """An e-mail address of at most 254 characters, without quotes or comments."""
 
+    SCHEMA: ClassVar = {"type": "string", "format": "email", "maxLength": 254}
+
     _pattern = re.compile(
         r"[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f<>,;]+\.[^\s@.<>,;]+"
     )
@@ -147,6 +157,8 @@ class Email(str):
 class Phone(str):
     """A phone number as people write it: 4 to 32 digits, spaces, hyphens, brackets."""
 
+    SCHEMA: ClassVar = {"type": "string", "pattern": r"^\+?[0-9 ()./-]{3,31}$"}
+
     _pattern = re.compile(r"\+?[0-9 ()./-]{3,31}", re.ASCII)
 
     @classmethod
@@ -161,6 +173,8 @@ class Phone(str):
 
 class PersonName(str):
     """What somebody is called: one line of at most 200 visible characters."""
+
+    SCHEMA: ClassVar = {"type": "string", "maxLength": 200}
 
     @classmethod
     def parse(cls, value: object) -> "PersonName":
