@@ -30,6 +30,30 @@ def refusal_of(body: bytes) -> Refusal:
     return raised.value
 
 
+class Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    label: OutsideId | None = None
+    orders: list[Order] = []
+
+
+BODIES: dict[Any, list[bytes]] = {
+    Order: [b'{"order_id": "a", "quantity": 1}'],
+    list[Order]: [b"[]", b'[{"quantity":1,"order_id":"a"},{"order_id":"b","quantity":2}]'],
+    Box: [b"{}", b'{"label":"a"}', b'{"orders":[{"order_id":"a","quantity":1}],"label":null}'],
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_repeated_key_is_malformed_wherever_it_is(kind: Any) -> None:
+    decoder = msgspec.json.Decoder(kind, dec_hook=parse_custom)
+    for body in BODIES[kind]:
+        decode(body, decoder)
+        for key in (b'"label":null', b'"orders":[]', b'"order_id":"a"', b'"quantity":1'):
+            name = key.partition(b":")[0]
+            if name in body:
+                with pytest.raises(Refusal, match="malformed_json"):
+                    decode(body.replace(name, key + b"," + name, 1), decoder)
+
+
 @pytest.mark.parametrize("limit", [200, 1000, 20_000])
 @pytest.mark.parametrize("depth", [64, 150, 990, 4000])
 def test_deep_nesting_is_malformed_whatever_python_allows(limit: int, depth: int) -> None:
