@@ -41,6 +41,9 @@ Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
 """Of one unit, in minor units."""
 
 
+Units = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
+
+
 class ChangedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """PUT /products/{product_id}: what it is called, what one unit costs; null: not for sale.
 
@@ -52,6 +55,8 @@ class ChangedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     is_active: bool = True
     category_id: OutsideId | UnsetType | None = UNSET
     """Absent: it stays in its category; null: it belongs to none."""
+    low_at: Units | UnsetType | None = UNSET
+    """Webhooks are told when so many units are available, or fewer; null: never."""
 
 
 class NewProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -62,6 +67,7 @@ class NewProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     price: Price | None
     is_active: bool = True
     category_id: OutsideId | None = None
+    low_at: Units | None = None
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +89,8 @@ class Product(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False: it is offered no more."""
     available: int
     category_id: str | None
+    low_at: int | None
+    """At how many units webhooks are told that it runs low; null: never."""
 
 
 class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,9 +21,9 @@ BEGIN
     -- Write.
     IF result_code = 'created' THEN
         PERFORM set_change_context(p_actor);
-        INSERT INTO products (store_id, product_id, name, price, is_active, category_id)
+        INSERT INTO products (store_id, product_id, name, price, is_active, category_id, low_at)
         VALUES (p_store_id, p_product_id, COALESCE(v_new.name, ''), v_new.price,
-            COALESCE(v_new.is_active, true), v_new.category_id);
+            COALESCE(v_new.is_active, true), v_new.category_id, v_new.low_at);
         PERFORM set_change_context(NULL);
     END IF;
     document := CASE result_code

@@ -9,13 +9,13 @@ BEGIN
     WHERE store_id = p_store_id AND category_id = p_fields ->> 'category_id' FOR KEY SHARE;
     v_is_known := FOUND OR p_fields ->> 'category_id' IS NULL;
     IF v_is_valid THEN
-        SELECT COALESCE(bool_and(CASE f.key
-            WHEN 'name' THEN jsonb_typeof(f.value) = 'string'
-            WHEN 'price' THEN CASE
+        SELECT COALESCE(bool_and(CASE
+            WHEN f.key = 'name' THEN jsonb_typeof(f.value) = 'string'
+            WHEN f.key IN ('price', 'low_at') THEN CASE
                 WHEN f.value::text ~ '^[0-9]{1,19}$' THEN f.value::numeric <= 9223372036854775807
                 ELSE f.value = 'null' END
-            WHEN 'category_id' THEN jsonb_typeof(f.value) IN ('string', 'null')
-            WHEN 'is_active' THEN jsonb_typeof(f.value) = 'boolean'
+            WHEN f.key = 'category_id' THEN jsonb_typeof(f.value) IN ('string', 'null')
+            WHEN f.key = 'is_active' THEN jsonb_typeof(f.value) = 'boolean'
             ELSE false END), true)
         INTO v_is_valid FROM jsonb_each(p_fields) AS f;
     END IF;
@@ -28,5 +28,6 @@ END $$;
 
 COMMENT ON FUNCTION check_product IS
     'Whether what is said of a product can be stored: an object with any of name, price (of one '
-    'unit, in minor units; null: not for sale), is_active and category_id (null: none). Codes: '
-    'ok, unknown_category, unknown_store, invalid_request.';
+    'unit, in minor units; null: not for sale), is_active, category_id (null: none) and low_at '
+    '(webhooks are told at so many units; null: never). Codes: ok, unknown_category, '
+    'unknown_store, invalid_request.';

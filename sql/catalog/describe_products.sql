@@ -9,7 +9,8 @@ BEGIN
             'price', l.price,
             'is_active', l.is_active,
             'available', l.available,
-            'category_id', l.category_id
+            'category_id', l.category_id,
+            'low_at', l.low_at
         ) ORDER BY l.product_id), '[]')
         FROM unnest(p_product_ids) AS w (product_id) CROSS JOIN LATERAL (
             SELECT * FROM stock_levels AS s

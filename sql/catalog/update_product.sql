@@ -25,7 +25,7 @@ BEGIN
         PERFORM set_change_context(p_actor);
         UPDATE products
         SET name = v_new.name, price = v_new.price, is_active = v_new.is_active,
-            category_id = v_new.category_id
+            category_id = v_new.category_id, low_at = v_new.low_at
         WHERE store_id = p_store_id AND product_id = p_product_id;
         PERFORM set_change_context(NULL);
     END IF;

@@ -8,7 +8,8 @@ SELECT
     s.on_hand - s.reserved + lapsed.quantity AS available,
     p.price,
     p.is_active,
-    p.category_id
+    p.category_id,
+    p.low_at
 FROM stock AS s
 JOIN products AS p USING (store_id, product_id)
 CROSS JOIN LATERAL (
@@ -29,3 +30,4 @@ COMMENT ON COLUMN stock_levels.available IS 'on_hand - reserved: what the next c
 COMMENT ON COLUMN stock_levels.price IS 'Of one unit, in minor units; null: not for sale.';
 COMMENT ON COLUMN stock_levels.is_active IS 'Whether the product is offered.';
 COMMENT ON COLUMN stock_levels.category_id IS 'The category the product belongs to; null: none.';
+COMMENT ON COLUMN stock_levels.low_at IS 'At so many units webhooks are told; null: never.';

@@ -22,6 +22,7 @@ MILK = {
     "price": 250,
     "is_active": True,
     "category_id": None,
+    "low_at": None,
 }
 
 
@@ -88,7 +89,23 @@ async def test_a_changed_product_has_its_new_name_and_price(
             "is_active": True,
             "available": 5,
             "category_id": None,
+            "low_at": None,
         }
+
+
+async def test_where_a_product_is_low_is_kept_set_and_cleared(
+    api: Api, admin: dict[str, str], stocked: Stocked
+) -> None:
+    await stocked({"7": 5})
+    body = {"name": "Soap", "price": 1}
+    for change, low_at in (({"low_at": 3}, 3), ({}, 3), ({"low_at": None}, None), ({}, None)):
+        response = await api.put(f"{PRODUCTS}/7", json=body | change, headers=admin)
+        assert (response.status, (await response.json())["low_at"]) == (200, low_at)
+    for wrong in (-1, 1.5, "3", True, 9223372036854775808):
+        response = await api.put(f"{PRODUCTS}/7", json=body | {"low_at": wrong}, headers=admin)
+        assert await code(response) == (422, "invalid_body")
+    response = await api.post(PRODUCTS, json=MILK | {"low_at": 0}, headers=admin)
+    assert (response.status, (await response.json())["low_at"]) == (201, 0)
 
 
 async def test_a_product_without_a_price_is_shown_as_such(
@@ -380,7 +397,7 @@ async def test_the_functions_refuse_nonsense_themselves(
 async def test_in_psql_one_field_can_be_set_and_the_others_stay(sql: Any, stocked: Stocked) -> None:
     await stocked({"7": 5})
     update = (
-        "SELECT document::jsonb - '{available,category_id}'::text[]"
+        "SELECT document::jsonb - '{available,category_id,low_at}'::text[]"
         " FROM update_product('main', '7', $1, 'dba')"
     )
     for fields, expected in (
