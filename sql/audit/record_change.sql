@@ -27,6 +27,10 @@ COMMENT ON FUNCTION record_change IS
     'column that names the row, then those whose values are not shown. The actor is the one of '
     'set_change_context(), else the session''s login.';
 
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OR DELETE ON stores
+    FOR EACH ROW EXECUTE FUNCTION record_change('stores', 'store_id');
+COMMENT ON TRIGGER record_change ON stores IS 'Who renamed a store; put_store() says who made it.';
+
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION record_change('users', 'user_id', 'password_hash', 'email');
 COMMENT ON TRIGGER record_change ON users IS 'Who made, changed, disabled whom.';

@@ -6,6 +6,11 @@ BEGIN
     result_code := CASE create_store(p_store_id, p_name) WHEN 'ok' THEN 'created' ELSE 'ok' END;
     UPDATE stores SET name = p_name WHERE store_id = p_store_id AND name <> p_name;
     PERFORM set_change_context(NULL);
+    IF result_code = 'created' THEN
+        PERFORM record_event(
+            p_store_id, 'stores/' || p_store_id, 'insert',
+            jsonb_build_object('name', jsonb_build_object('to', COALESCE(p_name, ''))), p_actor);
+    END IF;
     document := (
         SELECT jsonb_build_object(
             'store', jsonb_build_object('store_id', store_id, 'name', name))

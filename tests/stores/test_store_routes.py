@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.web.auth import digest, new_key
 from tests.support.aliases import Api, NewUser, Serve
-from tests.support.builders import SECRET, bearer, create_user, token_of
+from tests.support.builders import SECRET, bearer, create_key, create_user, token_of
 
 STORES = "/api/v1/stores"
 
@@ -53,6 +52,24 @@ async def test_without_a_name_a_store_keeps_the_one_it_has(api: Api, sql: Any) -
     assert (await api.put(STORES + "/north", json={"name": ""})).status == 200
     assert await named(sql) == {"north": ""}
     assert (await api.put(STORES + "/north", json={"name": None})).status == 422
+
+
+async def test_the_log_says_who_made_and_who_renamed_a_store(house: Api, sql: Any) -> None:
+    main = await authorization(sql, house, "admin", "main")
+    before = await sql.fetchval("SELECT max(entry_id) FROM audit_log")
+    await house.put(STORES + "/west", json={"name": "West"}, headers=main)
+    await house.put(STORES + "/west", json={"name": "Far west"}, headers=main)
+    await house.put(STORES + "/west", json={}, headers=main)
+    rows = await sql.fetch(
+        "SELECT subject, action, details -> 'name', actor FROM audit_log"
+        " WHERE entry_id > $1 ORDER BY entry_id",
+        before,
+    )
+    user = await sql.fetchval("SELECT 'user:' || user_id FROM users WHERE role = 'admin'")
+    assert [tuple(row) for row in rows] == [
+        ("stores/west", "insert", '{"to": "West"}', user),
+        ("stores/west", "update", '{"to": "Far west", "from": "West"}', user),
+    ]
 
 
 async def test_stores_are_listed_page_by_page(api: Api, sql: Any) -> None:
@@ -105,10 +122,20 @@ async def test_an_admin_of_the_default_store_alone_creates_and_renames_others(
     assert await named(sql) == {"main": "", "north": "Own", "south": "", "west": ""}
 
 
-async def test_a_key_lists_its_own_store(house: Api, sql: Any) -> None:
-    key = new_key("north")
-    await sql.execute("SELECT create_api_key('north', 'till', $1, 'tests')", digest(key))
-    assert await listed(house, **bearer(key)) == (["north"], None)
+@pytest.mark.parametrize(
+    ("store_id", "scopes", "seen"),
+    [
+        ("north", None, ["north"]),
+        ("main", ["stock"], ["main"]),
+        ("main", ["admin", "stock"], ["main", "north", "south"]),
+        ("north", ["admin", "stock"], ["north"]),
+    ],
+)
+async def test_a_key_sees_its_own_store_or_as_an_admin_of_the_default_store_all(
+    house: Api, sql: Any, store_id: str, scopes: list[str] | None, seen: list[str]
+) -> None:
+    key = await create_key(sql, store_id, scopes=scopes)
+    assert await listed(house, **bearer(key)) == (seen, None)
 
 
 async def test_stores_of_others_stay_unseen(house: Api, sql: Any, new_user: NewUser) -> None:
