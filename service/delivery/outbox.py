@@ -15,7 +15,15 @@ import msgspec
 from sqlalchemy import Row, TextClause, text
 
 from service.database.pool import Database
-from service.delivery import Channel, Message, NotDelivered, Payload, Postponed, Receipt
+from service.delivery import (
+    Channel,
+    Message,
+    NotDelivered,
+    Payload,
+    Postponed,
+    Receipt,
+    Skipped,
+)
 from service.jobs import Found, Job, done_by, found_by
 from service.results import Refusal, is_error
 from service.settings import Settings
@@ -134,7 +142,8 @@ class Delivering:
                 "attempt": attempt,
                 "error": _said(error),
             }
-            logger.warning("A message was not delivered", extra={"fields": fields})
+            level = logging.DEBUG if isinstance(error, Skipped) else logging.WARNING
+            logger.log(level, "A message was not delivered", extra={"fields": fields})
             if isinstance(error, Postponed):
                 target = (message.store_id, message.target)
                 self._rest(None if self._channel.rests_as_one else target, error.seconds)
