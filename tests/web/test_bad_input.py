@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -67,6 +67,7 @@ async def refused(response: Any, status: int, code: str) -> dict[str, Any]:
         GOOD.replace('"quantity": 3', '"quantity": ' + "9" * 5000).encode(),
         GOOD.replace('"quantity": 3', '"quantity": 3, "quantity": 3').encode(),
         GOOD.replace('"quantity": 3', '"quantity": 3, "quantit\\u0079": 3').encode(),
+        GOOD.replace('"quantity": 3', '"x": 3, "quantity": ' + "9" * 101).encode(),
         GOOD.replace('"quantity": 3', '"quantity": NaN').encode(),
         GOOD.replace('"quantity": 3', '"quantity": Infinity').encode(),
         GOOD.replace('"quantity": 3', '"quantity": -Infinity').encode(),
@@ -148,6 +149,21 @@ async def test_other_kinds_of_content_are_415(shop: Api, headers: dict[str, str]
 async def test_a_body_over_one_mebibyte_is_413(shop: Api) -> None:
     body = io.BytesIO(GOOD.encode() + b" " * 1024 * 1024)
     response = await shop.post("/api/v1/reserve", data=body, headers=JSON)
+    await refused(response, 413, "body_too_large")
+
+
+async def test_a_body_of_chunks_over_one_mebibyte_is_413(shop: Api) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield b" " * 65_536
+
+    response = await shop.post("/api/v1/reserve", data=chunks(), headers=JSON)
+    await refused(response, 413, "body_too_large")
+
+
+async def test_a_whole_body_is_measured_too(shop: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_BYTES", 10)
+    response = await shop.post("/api/v1/reserve", json=callback())
     await refused(response, 413, "body_too_large")
 
 

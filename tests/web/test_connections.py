@@ -12,13 +12,13 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from service.logs import RequestLine
-from service.web import connections, protocol
+from service.web import boundary, connections, origins, protocol
 from service.web.connections import Connections, Room, Unsent, room_for
 from tests.support.aliases import Api, Serve, Stocked
 from tests.support.builders import RESERVE, callback
 from tests.support.processes import Start
 from tests.support.waits import becomes
-from tests.support.wire import exchange
+from tests.support.wire import exchange, head_of
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 REPORT = b"GET /api/v1/stores/main HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -353,3 +353,57 @@ async def test_a_closed_connection_that_nobody_reads_is_given_up(
     await asyncio.sleep(0.2)
     server._look_at_unsent()
     assert (stuck.is_aborted, idle.is_aborted) == (True, False)
+
+
+async def test_a_slow_reader_that_keeps_reading_gets_all_of_it(
+    large: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "LOOK_SECONDS", 0.1)
+    client = await never_read(large, REPORT)
+    loop, received = asyncio.get_running_loop(), b""
+    while b"\r\n\r\n" not in received:
+        received += await loop.sock_recv(client, 4096)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head_of(head.decode())["content-length"])
+    while len(body) < length:
+        piece = await loop.sock_recv(client, 32 * 1024)
+        assert piece, "it was cut off"
+        body += piece
+        await asyncio.sleep(0.01)
+    client.close()
+
+
+async def test_headers_have_their_time_on_a_connection_that_is_kept(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection(api.server.host, api.server.port)
+    writer.write(LIVE)
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.5)
+    writer.write(LIVE)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b'{"status":"live"}HTTP/1.1 200')
+    writer.write(LIVE[:20])
+    async with asyncio.timeout(5):
+        await reader.read()
+    writer.close()
+
+
+async def test_a_defect_is_500_in_the_one_shape_and_ends_the_connection_where_it_must(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise LookupError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(origins.Origins, "check_host", fail)
+        response = await api.get("/health/live")
+        assert (response.status, (await response.json())["code"]) == (500, "internal_error")
+    with monkeypatch.context() as patch:
+        patch.setattr(boundary.Boundary, "_tell", fail)
+        response = await api.get("/health/live")
+        assert (response.status, (await response.json())["code"]) == (500, "internal_error")
+        assert response.headers["Connection"] == "close"
+    assert "a defect" in caplog.text
+    assert (await api.get("/health/live")).status == 200
