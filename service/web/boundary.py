@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from service.logs import REQUEST_ID, RequestLine, log_request
 from service.results import Refusal
@@ -114,6 +114,8 @@ class Boundary:
             return self._origins.preflight(request, allowed) or _refuse_method(allowed)
         except web.HTTPExpectationFailed:
             return responses.respond_code("expectation_failed")
+        except ClientConnectionResetError:  # while it was told to go on with its body
+            return responses.respond_code("bad_request", "The connection was lost.")
         except Exception:
             logger.exception("A request failed")
             return responses.respond_code("internal_error")

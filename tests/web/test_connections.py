@@ -407,3 +407,18 @@ async def test_a_defect_is_500_in_the_one_shape_and_ends_the_connection_where_it
         assert response.headers["Connection"] == "close"
     assert "a defect" in caplog.text
     assert (await api.get("/health/live")).status == 200
+
+
+async def test_a_client_that_leaves_before_its_body_is_asked_for_is_no_defect(
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request_lines: list[RequestLine],
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise aiohttp.ClientConnectionResetError("as writing 100 Continue does")
+
+    monkeypatch.setattr(origins.Origins, "check_host", fail)
+    assert (await api.post(RESERVE, json=callback())).status == 400
+    assert [(line.level, line.code) for line in request_lines] == [("info", "bad_request")]
+    assert "Traceback" not in caplog.text
