@@ -95,7 +95,7 @@ async def create_key(request: web.Request, wanted: NewKey) -> web.Response:
     )
     results.check(row, store_id=request[STORE_ID])
     document = msgspec.json.decode(row.document)
-    return responses.private_response(document | {"key": key}, 201, row.result_code)
+    return responses.json_response(document | {"key": key}, 201, row.result_code)
 
 
 @routes.get(

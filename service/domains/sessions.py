@@ -406,7 +406,7 @@ def _answer_token(request: web.Request, row: Row[Any]) -> web.Response:
     """The token that the database has granted, or the refusal."""
     results.check(row)
     grant = msgspec.json.decode(row.document, type=Grant)
-    return responses.private_response(request.app[AUTH].tokens.answer(request[STORE_ID], grant))
+    return responses.json_response(request.app[AUTH].tokens.answer(request[STORE_ID], grant))
 
 
 async def _sign_out(request: web.Request, user_id: int | None) -> web.Response:
@@ -434,4 +434,4 @@ def _own_session(request: web.Request) -> dict[str, Any]:
 
 
 def _done(message: str) -> web.Response:
-    return responses.private_response({"status": "success", "message": message})
+    return responses.json_response({"status": "success", "message": message})

@@ -195,7 +195,7 @@ async def register(request: web.Request, user: NewUser) -> web.Response:
     results.check(row, **ids)
     document = msgspec.json.decode(row.document)
     document["activation_link"] = activation_link(request.app[SETTINGS], request[STORE_ID], token)
-    return responses.private_response(document, 201, row.result_code)
+    return responses.json_response(document, 201, row.result_code)
 
 
 @routes.get(
@@ -211,7 +211,7 @@ async def activate(request: web.Request, query: LinkQuery) -> web.Response:
         request, ACTIVATE_USER, store_id=request[STORE_ID], token_hash=digest(query.token)
     )
     results.check(row)
-    return responses.private_response({"status": "success", "message": "You can sign in."})
+    return responses.json_response({"status": "success", "message": "You can sign in."})
 
 
 @routes.post(
@@ -237,13 +237,13 @@ async def create_reset_link(request: web.Request) -> web.Response:
     results.check(row, **ids)
     document = msgspec.json.decode(row.document)
     document["reset_link"] = reset_link(request.app[SETTINGS], request[STORE_ID], token)
-    return responses.private_response(document, 201, row.result_code)
+    return responses.json_response(document, 201, row.result_code)
 
 
 @routes.get(RESET, EVERYONE)
 async def reset_page(request: web.Request) -> web.Response:
     """The page of a reset link: a form that posts to it. Opening it does nothing."""
-    headers = responses.PRIVATE | {"Content-Security-Policy": PAGE_POLICY}
+    headers = {"Content-Security-Policy": PAGE_POLICY}
     return web.Response(text=RESET_PAGE, content_type="text/html", headers=headers)
 
 
@@ -272,7 +272,7 @@ async def reset_password(
         given.password, known["login"], known_hash=known["known_hash"]
     )
     results.check(await call(request, RESET_PASSWORD, **link, new_hash=new_hash))
-    return responses.private_response({"status": "success", "message": "The new password is set."})
+    return responses.json_response({"status": "success", "message": "The new password is set."})
 
 
 @routes.get(

@@ -26,7 +26,6 @@ STATUS_HEADERS = {
 ENCODER = msgspec.json.Encoder(enc_hook=str)
 ERROR_FIELDS = frozenset(error_body("internal_error"))
 """What every error has; no fact of a function goes by these names."""
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
 def respond(row: Any, **ids: Any) -> web.Response:
@@ -52,13 +51,6 @@ def respond_code(code: str, detail: str = "", **fields: Any) -> web.Response:
     response = json_response(error_body(code, detail, **fields), result.status, code)
     if "retry_after" in fields:
         response.headers["Retry-After"] = str(fields["retry_after"])
-    return response
-
-
-def private_response(content: object, status: int = 200, code: str = "ok") -> web.Response:
-    """JSON that holds a secret, or tells what was done by one: nobody else's to keep."""
-    response = json_response(content, status, code)
-    response.headers.update(PRIVATE)
     return response
 
 
