@@ -5,7 +5,7 @@ import asyncio
 from tests.support.aliases import Api
 
 
-async def exchange(api: Api, sent: bytes, *, seconds: float = 5.0) -> tuple[str, bytes]:
+async def exchange(api: Api, sent: bytes, *, seconds: float = 15.0) -> tuple[str, bytes]:
     """Head and body of what the server answers until it closes the connection, or for a while."""
     reader, writer = await asyncio.open_connection(api.server.host, api.server.port)
     writer.write(sent)

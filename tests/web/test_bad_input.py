@@ -187,14 +187,14 @@ async def test_compressed_bodies_are_415_and_not_unpacked(shop: Api, encoding: s
         await refused(response, 415, "unsupported_media_type")
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert after.ru_maxrss - before.ru_maxrss < 32 * 1024  # KiB
-    assert after.ru_utime - before.ru_utime < 0.3
+    assert after.ru_utime - before.ru_utime < 0.5
 
 
 async def exchange(api: Api, sent: bytes) -> bytes:
     """What the server answers to raw bytes until it closes the connection."""
     reader, writer = await asyncio.open_connection(api.server.host, api.server.port)
     writer.write(sent)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         answer = await reader.read()
     writer.close()
     return answer

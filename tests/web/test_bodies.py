@@ -81,7 +81,7 @@ def test_at_most_20_errors_are_told_and_the_known_fields_come_first() -> None:
     body = json.dumps({f"unknown{number}": number for number in range(20_000)}).encode()
     began = time.process_time()
     refusal = refusal_of(body)
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 0.5
     errors = refusal.fields["errors"]
     assert len(errors) == 20
     assert [error["field"] for error in errors[:3]] == ["order_id", "quantity", "unknown0"]
@@ -117,7 +117,7 @@ class Slow:
         await self._writer.drain()
 
     async def answer(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return await self._reader.read(4096)
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ async def test_partial_bodies_share_a_bounded_room(
     assert (await senders[0].answer()).startswith(b"HTTP/1.1 200")
     for sender in senders:
         sender.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while bodies._Room.taken:
             await asyncio.sleep(0.01)
 
