@@ -370,7 +370,7 @@ async def test_a_slow_reader_that_keeps_reading_gets_all_of_it(
         piece = await loop.sock_recv(client, 32 * 1024)
         assert piece, "it was cut off"
         body += piece
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.03)
     client.close()
 
 
