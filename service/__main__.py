@@ -1,7 +1,9 @@
 """Commands: python -m service serve | worker | migrate | check | psql | import-stock | …"""
 
 import argparse
+import importlib
 import logging
+import pkgutil
 import sys
 
 import asyncpg
@@ -9,42 +11,16 @@ import uvloop
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from service import results
-from service.commands import (
-    check,
-    forget_guest,
-    hooks,
-    import_stock,
-    key,
-    migrate,
-    outbox,
-    psql,
-    report,
-    serve,
-    user,
-    worker,
-)
+from service import __version__, commands, results
+from service.commands import serve, worker
 from service.database.embedded.files import EmbeddedError
+from service.database.outcomes import CANNOT_SERVE, MIGRATE
 from service.logs import set_up_logs
 from service.server import ServeError
 from service.settings import SettingsError, read_settings, unknown_settings
 
 logger = logging.getLogger("holdfast")
 
-COMMANDS = (
-    serve,
-    worker,
-    migrate,
-    check,
-    psql,
-    import_stock,
-    report,
-    outbox,
-    user,
-    key,
-    forget_guest,
-    hooks,
-)
 OURS = (SettingsError, EmbeddedError, ServeError)
 WRONG_USE = 2
 """Exit code for settings, arguments or surroundings that a person has to mend."""
@@ -70,23 +46,35 @@ def main() -> int:
         print(f"holdfast: {said['detail'] or said['message']}", file=sys.stderr)
         return WRONG_USE
     except (*OURS, CommandError, OSError, asyncpg.PostgresError, DBAPIError) as error:
-        print(f"holdfast: {error}", file=sys.stderr)
+        print(f"holdfast: {_said_by(error)}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
         return 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: each module of service/commands that has `add` is a command."""
     top = argparse.ArgumentParser(
         prog="python -m service",
         description="Holdfast reserves stock so that it cannot be sold twice.",
-        epilog="Settings are HOLDFAST_* environment variables; see .env.example.",
+        epilog="Settings are HOLDFAST_* environment variables, or lines of .env; see .env.example.",
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    top.add_argument("--version", action="version", version=f"Holdfast {__version__}")
+    added = top.add_subparsers(required=True, metavar="COMMAND")
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+        if hasattr(module, "add"):  # else it is a part of one that has
+            module.add(added)
     return top
+
+
+def _said_by(error: Exception) -> str:
+    """What an error says to a person, and the remedy where the schema is not as it has to be."""
+    cause = getattr(error, "orig", None) or error
+    said = f"{cause}".replace("\n", " ")
+    if getattr(cause, "sqlstate", None) in CANNOT_SERVE:
+        said += f". Perhaps it needs: {MIGRATE}"
+    return said
 
 
 if __name__ == "__main__":

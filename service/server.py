@@ -15,38 +15,36 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import asyncpg
 from aiohttp import web
-from alembic.util import CommandError
 from msgspec.structs import replace
-from sqlalchemy.exc import DBAPIError
 
+from service import domains
 from service.app import create_app
-from service.commands import import_stock
-from service.commands.user import FIRST_ADMIN, create_first_admin
-from service.database import migrate
-from service.database.connections import connected
 from service.database.embedded.server import Postgres
 from service.database.pool import Database
-from service.database.roles import OWNER
-from service.settings import Settings
+from service.database.prepare import MIGRATION, Fill, prepare
+from service.database.readiness import prove_ready
+from service.results import Refusal
+from service.settings import FROM_FILE, Settings
 from service.web.boundary import DRAINING
 from service.web.connections import MAX_BACKLOG
 from service.web.protocol import FINISH_SECONDS, Runner
+from service.web.routing import Route
 
 logger = logging.getLogger("holdfast.server")
 
-DEMO = Path(import_stock.__file__).with_name("demo.csv")
 LISTEN_FD = "HOLDFAST_LISTEN_FD"
 METRICS_FOLDER = "HOLDFAST_METRICS_FOLDER"
 """Where API processes that share a port write what they have counted."""
-MIGRATION = "migration"
-"""The name of the thread that migrates."""
+SOON_SECONDS = 1.0
+"""A start that takes longer says why."""
+PAUSE_SECONDS = 0.2
 ARRIVAL_SECONDS = 0.2
 """For the request of a connection that was opened just before we stopped listening."""
 
@@ -112,10 +110,13 @@ async def _stop_listening(site: web.SockSite, runner: Runner, listener: socket.s
                 await loop.connect_accepted_socket(runner.server, connection)
 
 
-async def serve(settings: Settings, *, demo: bool = False) -> None:
-    """Run the whole service until SIGTERM or SIGINT, which also a slow start gives way to."""
+async def serve(settings: Settings, fill: Fill) -> None:
+    """Run the whole service until SIGTERM or SIGINT, which also a slow start gives way to.
+
+    `fill` is done to the migrated database before the first start is over.
+    """
     stop = asyncio.create_task(stop_on_signals().wait())
-    serving = asyncio.create_task(_serve(settings, demo))
+    serving = asyncio.create_task(_serve(settings, fill))
     await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
     if stop.done():
         logger.info("Stopping: unready now, requests under way are finished")
@@ -130,7 +131,7 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
         os._exit(0)
 
 
-async def _serve(settings: Settings, demo: bool) -> None:
+async def _serve(settings: Settings, fill: Fill) -> None:
     """Serve until cancelled; what was started ends in the opposite order."""
     async with AsyncExitStack() as stack:
         listeners = open_sockets(settings.host, settings.port, settings.processes)
@@ -147,7 +148,7 @@ async def _serve(settings: Settings, demo: bool) -> None:
             dsn, owner_dsn = postgres.urls.service, postgres.urls.owner
             logger.info("PostgreSQL %s keeps %s", postgres.version, settings.data_dir)
             logger.info("psql '%s'", postgres.psql_url)
-        prepared = asyncio.create_task(prepare(settings, owner_dsn, demo))
+        prepared = asyncio.create_task(prepare(settings, owner_dsn, fill))
         stack.push_async_callback(_cancel, prepared)
         if not settings.database_url:
             await prepared
@@ -165,6 +166,7 @@ async def _serve(settings: Settings, demo: bool) -> None:
             for listener in listeners:
                 stack.callback(listener.close)
         stack.callback(worker.cancel)  # it finishes while they do
+        await until_ready(settings, dsn, prepared)
         announce(settings)
         await asyncio.Event().wait()
 
@@ -175,7 +177,7 @@ async def serve_child(settings: Settings) -> None:
     listener = socket.socket(fileno=int(os.environ[LISTEN_FD]))
     orphaned = await stop_with_parent(stop)
     async with running_app(settings, settings.database_url, listener):
-        logger.info("API process %d serves", os.getpid())
+        logger.info("API process %d listens", os.getpid())
         await stop.wait()
     orphaned.cancel()
 
@@ -209,7 +211,7 @@ async def _keep_child(
     while True:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "service", *arguments),
-            env=os.environ | settings, stdin=asyncio.subprocess.PIPE,
+            env=_environment(settings), stdin=asyncio.subprocess.PIPE,
             pass_fds=fds, start_new_session=True,
         )  # fmt: skip
         try:
@@ -227,96 +229,66 @@ async def _keep_child(
         await asyncio.sleep(0.5)
 
 
-async def prepare(settings: Settings, owner_dsn: str, demo: bool) -> None:
-    """Migrate, make the default store, say how to load stock; wait for PostgreSQL if need be."""
-    while True:
-        try:
-            await _upgrade(owner_dsn)
-            await _fill_store(settings, owner_dsn, demo)
-            if settings.environment == "development":
-                await _make_admin(settings, owner_dsn)
-            return
-        except asyncpg.InsufficientPrivilegeError as error:
-            logger.warning("Not migrated: this login is not the owner's (%s)", error)
-            return
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) == "42501":
-                logger.warning("Not migrated: this login is not the owner's (%s)", error.orig)
-                return
-            logger.warning("PostgreSQL cannot be prepared yet: %s", error.orig)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            logger.warning("Waiting for PostgreSQL: %s", error)
-        except CommandError as error:  # an older release beside a newer one, or after it
-            logger.warning("Not migrated, serving the schema as it is: %s", error)
-            return
-        except Exception:
-            logger.exception("The database could not be prepared; serving it as it is")
-            return
-        await asyncio.sleep(1)
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours for a child, with these settings, and no file that would say them again."""
+    files = {name + FROM_FILE for name in settings}
+    return {name: text for name, text in os.environ.items() if name not in files} | dict(settings)
 
 
-async def _upgrade(dsn: str) -> None:
-    """Migrate in a thread that `serve` need not wait for at its end, as it would for to_thread's.
-
-    So a migration that waits for another one's lock does not keep SIGTERM from being obeyed.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: Exception | None) -> None:
-        if not done.done():
-            done.set_exception(error) if error else done.set_result(None)
-
-    def run() -> None:
-        error = None
-        try:
-            migrate.upgrade(dsn)
-        except Exception as caught:
-            error = caught
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=run, name=MIGRATION, daemon=True).start()
-    await done
-
-
-async def _fill_store(settings: Settings, owner_dsn: str, demo: bool) -> None:
-    async with connected(owner_dsn, OWNER) as connection:
-        for store_id in (settings.store, *settings.stores.split()):
-            await connection.fetchval("SELECT create_store($1)", store_id)
-        is_empty = await connection.fetchval(
-            "SELECT NOT EXISTS (SELECT FROM products WHERE store_id = $1)", settings.store
-        )
-    if is_empty and demo:
-        await import_stock.import_file(owner_dsn, settings.store, DEMO, add=False)
-    elif is_empty:
-        logger.info(
-            "Store %s has no products yet. Load some: python -m service import-stock FILE.csv "
-            "(header: product_id,name,quantity,price)",
-            settings.store,
-        )
-
-
-async def _make_admin(settings: Settings, owner_dsn: str) -> None:
-    """Let a developer sign in: a store without an admin gets one, whose password is told once."""
-    password = secrets.token_urlsafe(12)
-    row = await create_first_admin(owner_dsn, settings.store, password)
-    if row["result_code"] == "created":
-        logger.warning(
-            "Development: sign in as %s with the password %s, which is not shown again",
-            FIRST_ADMIN,
-            password,
-        )
+async def until_ready(settings: Settings, dsn: str, prepared: asyncio.Task[None]) -> None:
+    """Wait until reservations can be made; say what is in the way as soon as that takes longer."""
+    database = Database(dsn, connections=1)
+    began, told = time.monotonic(), ""
+    try:
+        await asyncio.wait({prepared}, timeout=SOON_SECONDS)
+        while True:
+            try:
+                await prove_ready(database, settings.store)
+                if prepared.done():
+                    return
+                said = "the database is being prepared"
+            except Refusal as refusal:
+                said = refusal.detail or "the database is unavailable"
+            if said != told and time.monotonic() - began > SOON_SECONDS:
+                logger.warning("Listening on %s, not serving yet: %s", settings.address, said)
+                told = said
+            await asyncio.wait({prepared}, timeout=PAUSE_SECONDS)
+            if prepared.done():
+                await asyncio.sleep(PAUSE_SECONDS)
+    finally:
+        await database.close()
 
 
 def announce(settings: Settings) -> None:
     """Say where we are and how open."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logger.info("Serving on http://%s:%s", host, settings.port)
+    logger.info("Serving on %s", settings.address)
     if settings.environment == "development":
-        logger.info("Development: callbacks are open to everyone who reaches this address")
+        logger.info(
+            "Development: whoever reaches this address needs no credentials for %s and what is "
+            "below them; all else asks for some",
+            ", ".join(left_open()),
+        )
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             logger.warning("%s is not loopback: others may reach it", settings.host)
+
+
+def left_open() -> list[str]:
+    """The paths below /api/v1 that development asks no credentials for."""
+    routes = [route for domain in domains.find() for route in domain.routes]
+    closed = {_top(route) for route in routes if not route.opens}
+    return sorted(
+        {
+            f"{route.method} {route.path}" if _top(route) in closed else _top(route)
+            for route in routes
+            if route.opens
+        }
+    )
+
+
+def _top(route: Route) -> str:
+    """The first part of a route's path; of sockets the second, too."""
+    parts = route.path.split("/")
+    return "/".join(parts[: 3 if parts[1] == "ws" else 2])
 
 
 def stop_on_signals() -> asyncio.Event:

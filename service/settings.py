@@ -194,6 +194,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return _parse_networks(self.hook_networks)
 
     @property
+    def address(self) -> str:
+        """Where the service listens, as a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
     def link_base(self) -> str:
         """What links start with."""
         if self.public_url:

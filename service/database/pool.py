@@ -36,6 +36,8 @@ POOL_SECONDS = 0.8
 SHORTEST_CALL = 1.0
 """Seconds that a call is given, also when its request has no patience left."""
 ATTEMPTS = 4
+COMPLAINT_SECONDS = 1.0
+"""Between lines of the log that say the same of every caller."""
 LOST = {"outcome_unknown", "database_unavailable"}
 """Refusals of a call after which its connection is given up."""
 # TimeoutError is an OSError; an InternalClientError says that the server had ended the connection,
@@ -60,6 +62,8 @@ class _Trusted:
 
     def __init__(self) -> None:
         self.since = 0.0
+        self.complained_at = -COMPLAINT_SECONDS
+        """When the log was told last that there is no connection."""
 
 
 _patience: ContextVar[_Patience | None] = ContextVar("_patience", default=None)
@@ -240,7 +244,9 @@ class Database:
         except PoolTimeoutError as error:
             raise Refusal("overloaded") from error
         except (DBAPIError, OSError, asyncpg.PostgresError) as error:
-            logger.warning("No connection to PostgreSQL: %s", error)
+            if time.monotonic() - self._trusted.complained_at > COMPLAINT_SECONDS:
+                logger.warning("No connection to PostgreSQL: %s", error)
+                self._trusted.complained_at = time.monotonic()
             raise Refusal("database_unavailable") from error
 
     @asynccontextmanager

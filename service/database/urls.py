@@ -1,9 +1,14 @@
 """Which URL a command works on: of the server configured, or of one of our own."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from service.database.connections import dial
+from service.database.embedded.files import Urls
 from service.database.embedded.server import borrowed
+from service.database.migrate import state_of
+from service.database.prepare import set_up
 from service.settings import Settings
 
 
@@ -13,7 +18,7 @@ async def service_url(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
-    async with borrowed(settings.data_dir) as urls:
+    async with _ours(settings) as urls:
         yield urls.service
 
 
@@ -23,5 +28,18 @@ async def owner_url(settings: Settings) -> AsyncIterator[str]:
     if settings.owner_url:
         yield settings.owner_url
         return
-    async with borrowed(settings.data_dir) as urls:
+    async with _ours(settings) as urls:
         yield urls.owner
+
+
+@asynccontextmanager
+async def _ours(settings: Settings) -> AsyncIterator[Urls]:
+    """Our own server, with a schema in it: whatever command comes first on an empty folder."""
+    async with borrowed(settings.data_dir) as urls:
+        connection = await dial(urls.owner)
+        state = await state_of(connection)
+        await connection.close()
+        if not state.installed:
+            print(f"Setting up the database in {settings.data_dir} …", file=sys.stderr)
+            await set_up(settings, urls.owner)
+        yield urls

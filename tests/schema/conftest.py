@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from service.database import migrate, sql_files
@@ -17,21 +15,8 @@ from service.database.connections import connected
 from service.database.roles import OWNER
 from service.settings import ROOT
 from tests.support.aliases import NewDatabase, RunProgram
-from tests.support.servers import with_database
+from tests.support.databases import copied_database, empty_database
 from tests.support.snapshots import fetch, snapshot
-
-
-@asynccontextmanager
-async def database(cluster: str, template: str = "template1") -> AsyncIterator[str]:
-    """Name of a database made for the time being."""
-    name = f"holdfast_schema_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(cluster)
-    try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield name
-    finally:
-        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await admin.close()
 
 
 @pytest.fixture
@@ -40,8 +25,7 @@ async def new_database(cluster: str) -> AsyncIterator[NewDatabase]:
     async with AsyncExitStack() as stack:
 
         async def create(template: str = "template1") -> str:
-            name = await stack.enter_async_context(database(cluster, template))
-            return with_database(cluster, name)
+            return await stack.enter_async_context(copied_database(cluster, template))
 
         yield create
 
@@ -54,8 +38,7 @@ async def by_hand(
 
     The files are run one by one as they are, without what `install_objects` makes of them.
     """
-    async with database(cluster) as name:
-        url = with_database(cluster, name)
+    async with empty_database(cluster) as url:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sql_files, "SQL", copy_of_sql(tmp_path_factory.mktemp("sql")))
             (sql_files.SQL / "manifest.txt").write_text("")
@@ -63,7 +46,7 @@ async def by_hand(
         async with connected(url, OWNER, seconds=None) as owner:
             for path in sql_files.manifest():
                 await owner.execute((sql_files.SQL / path).read_text())
-        yield name, await snapshot(url)
+        yield url.partition("?")[0].rpartition("/")[2], await snapshot(url)
 
 
 @pytest.fixture

@@ -3,11 +3,16 @@
 import asyncio
 import secrets
 import shutil
+import tomllib
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from service.__main__ import parser
+from service.settings import ROOT
+from tests.support.databases import empty_database
 from tests.support.processes import Start
 from tests.support.servers import with_database
 
@@ -98,7 +103,7 @@ async def test_help_names_every_command(start: Start) -> None:
         ("psql", "--as"),
         ("user", "create"),
         ("key", "revoke"),
-        ("import-stock", "product_id, name, quantity, price"),
+        ("import-stock", "product_id and quantity"),
     ],
 )
 def test_a_command_says_what_it_is_for(
@@ -120,11 +125,55 @@ def test_a_slip_in_the_command_line_is_misuse(
     assert "usage: python -m service" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["postgresql://postgres@127.0.0.1:1/x", "{cluster}"])
-async def test_a_check_that_could_not_look_is_no_finding(
-    start: Start, cluster: str, url: str
+@pytest.mark.parametrize("arguments", [["check"], ["psql", "--", "-c", "SELECT 1"], ["migrate"]])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://postgres:hush@127.0.0.1:1/x", "PostgreSQL at 127.0.0.1:1/x: .*refused"),
+        ("{cluster}", 'PostgreSQL at .*/holdfast_nowhere: database "holdfast_nowhere" does not'),
+    ],
+)
+async def test_a_command_that_cannot_reach_the_server_says_where_and_why(
+    start: Start, cluster: str, url: str, said: str, arguments: list[str]
 ) -> None:
     missing = url.format(cluster=with_database(cluster, "holdfast_nowhere"))
-    check = await start("check", database_url=missing)
-    assert await check.ends() == 2
-    assert await check.says("^holdfast: ")
+    command = await start(*arguments, database_url=missing)
+    assert await command.ends() == 2
+    assert await command.says(f"^holdfast: {said}")
+    assert len(command.log) == 1
+    assert "hush" not in command.log[0]
+
+
+async def test_a_command_on_a_database_without_the_schema_says_what_to_do(
+    start: Start, cluster: str
+) -> None:
+    async with empty_database(cluster) as url:
+        for arguments in (["check"], ["user", "create", "boss"], ["key", "list"]):
+            command = await start(*arguments, database_url=url)
+            assert await command.ends() == 2
+            assert await command.says("^holdfast: .*python -m service migrate$")
+
+
+async def test_a_login_that_may_not_be_the_reader_is_told_who_can_help(
+    start: Start, dsn: str, sql: Any
+) -> None:
+    admin = await asyncpg.connect(dsn)
+    login = f"holdfast_login_{secrets.token_hex(4)}"
+    await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'hush' IN ROLE holdfast_service")
+    try:
+        parts = urlsplit(dsn)
+        host = parts.netloc.rpartition("@")[2]
+        url = urlunsplit(parts._replace(netloc=f"{login}:hush@{host}"))
+        command = await start("psql", "--", "-c", "SELECT 1", database_url=url)
+        assert await command.ends() == 2
+        assert await command.says("^holdfast: This login may not work as holdfast_reader .*GRANT")
+    finally:
+        await admin.execute(f"DROP ROLE {login}")
+        await admin.close()
+
+
+async def test_the_version_is_told_and_is_that_of_the_project(start: Start) -> None:
+    command = await start("--version")
+    assert await command.ends() == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert command.log == [f"Holdfast {project['version']}"]

@@ -7,8 +7,26 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.builders import RESERVE, callback
+from tests.support.builders import RESERVE, SECRET, callback
 from tests.support.processes import Start
+
+
+async def test_the_first_user_may_come_before_the_first_start(
+    start: Start, browser: aiohttp.ClientSession, data_dir: Path
+) -> None:
+    create = await start("user", "create", "boss", "--role", "admin", data_dir=data_dir)
+    assert await create.ends() == 0
+    assert await create.says("^Setting up the database in ")
+    (password,) = await create.says(r"^Password, not shown again: (\S+)$")
+    production = {"environment": "production", "jwt_secret": SECRET}
+    service = await (await start("serve", data_dir=data_dir, port=0, **production)).serves()
+    body = {"login": "boss", "password": password[1]}
+    async with browser.post(service.url + "/api/v1/auth", json=body) as response:
+        assert response.status == 200
+    assert await service.stop() == 0
+    again = await start("key", "list", data_dir=data_dir)
+    assert await again.ends() == 0
+    assert not [line for line in again.log if "Setting up" in line]
 
 
 async def test_the_service_and_its_postgresql_live_and_die_together(

@@ -42,7 +42,7 @@ async def test_it_serves_and_logs_each_request_as_json(
     service = await serve_process(log_format="json", prot=8080)
     assert await service.says("HOLDFAST_PROT is no setting of Holdfast")
     assert await service.says("Store main has no products yet.* import-stock FILE.csv")
-    assert await service.says("Development: callbacks are open to everyone")
+    assert await service.says("Development: .* needs no credentials for /reservations, /reserve, ")
     await stocked({"7": 5})
     headers = {"X-Request-ID": "abc-1"}
     async with browser.post(service.url + RESERVE, json=callback(), headers=headers) as response:
@@ -62,6 +62,27 @@ async def test_it_serves_and_logs_each_request_as_json(
     for line in requests:
         assert (line["level"], line["method"], line["path"]) == ("info", "POST", RESERVE)
         assert 0 < line["ms"] < 5000
+
+
+async def test_a_server_that_refuses_is_named_with_the_cause_and_nothing_serves(
+    start: Start, dsn: str
+) -> None:
+    async with link_to(dsn) as link:
+        login = link.url.replace("postgres@", "holdfast_nobody:hush@")
+        service = await start("serve", database_url=login, port=0)
+        await service.listens()
+        await service.says('Waiting for PostgreSQL: PostgreSQL at .*"holdfast_nobody"')
+        assert await service.stop() == 0
+    assert not [line for line in service.log if "Serving on" in line or "hush" in line]
+
+
+async def test_production_loads_no_demonstration(start: Start, dsn: str, sql: Any) -> None:
+    settings = {"environment": "Production", "jwt_secret": SECRET, "port": 0}
+    service = await (await start("serve", "--demo", database_url=dsn, **settings)).serves()
+    assert await service.says("--demo is for development: no demonstration stock is loaded")
+    assert await service.stop() == 0
+    assert await sql.fetchval("SELECT count(*) FROM products") == 0
+    assert await sql.fetchval("SELECT count(*) FROM users") == 0
 
 
 async def test_demo_fills_an_empty_store_and_people_read_text(
@@ -206,7 +227,7 @@ async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(
             statuses[response.status] += 1
     assert statuses == {200: 40}
     assert await service.says("An API process ended with status -9; starting another")
-    (*_, replacement) = await service.says(r"API process (\d+) serves", times=3)
+    (*_, replacement) = await service.says(r"API process (\d+) listens", times=3)
     assert is_alive(survivor)
     assert int(replacement[1]) not in children
 
@@ -218,7 +239,7 @@ async def test_two_processes_share_the_port_and_a_killed_one_is_replaced(
 
 
 async def test_it_starts_without_postgresql_and_heals_by_itself(
-    serve_process: Start, browser: Browser, cluster: str
+    start: Start, browser: Browser, cluster: str
 ) -> None:
     admin = await asyncpg.connect(cluster)
     name = f"holdfast_late_{secrets.token_hex(4)}"
@@ -226,7 +247,11 @@ async def test_it_starts_without_postgresql_and_heals_by_itself(
     try:
         async with link_to(with_database(cluster, name)) as link:
             link.is_refusing = True
-            service = await serve_process(database_url=link.url)
+            service = await start("serve", database_url=link.url, port=0)
+            await service.listens()
+            assert not [line for line in service.log if "Serving on" in line]
+            place = link.url.partition("@")[2]
+            await service.says(f"not serving yet: PostgreSQL at {place}: ")
             answers = {}
             for method, path, body in (
                 ("GET", "/health/live", None),
@@ -248,6 +273,7 @@ async def test_it_starts_without_postgresql_and_heals_by_itself(
             async with browser.post(service.url + RESERVE, json=callback()) as response:
                 assert (await response.json())["code"] in ("unknown_product", "unknown_store")
             await service.says("Store main has no products yet")
+            await service.serves()
             assert await service.stop() == 0
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -255,12 +281,13 @@ async def test_it_starts_without_postgresql_and_heals_by_itself(
 
 
 async def test_sigterm_is_heard_while_another_one_migrates(
-    serve_process: Start, browser: Browser, stocked: Stocked, dsn: str
+    start: Start, browser: Browser, stocked: Stocked, dsn: str
 ) -> None:
     await stocked({"7": 5})
     other = await asyncpg.connect(dsn)
     await other.execute("SELECT pg_advisory_lock($1)", LOCK)
-    service = await serve_process()
+    service = await (await start("serve", database_url=dsn, port=0)).listens()
+    assert await service.says("not serving yet: the database is being prepared")
     async with browser.post(service.url + RESERVE, json=callback()) as response:
         assert response.status == 200
     is_waiting = (

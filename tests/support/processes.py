@@ -49,12 +49,20 @@ class Service:
             raise AssertionError(f"no line matches {pattern!r}:\n" + "\n".join(self.log)) from None
 
     async def serves(self, processes: int = 1) -> "Service":
-        """Wait until it says where it serves, and all its processes say that they do."""
-        (found,) = await self.says(r"Serving on (http://([\w.]+):(\d+))")
-        self.url, self.host, self.port = found[1], found[2], int(found[3])
+        """Wait until it says where it serves, and all its processes say that they listen."""
+        await self._is_at(r"Serving on (http://([\w.]+):(\d+))")
         if processes > 1:
-            serving = await self.says(r"API process (\d+) serves", times=processes)
-            self.children = [int(found[1]) for found in serving]
+            listening = await self.says(r"API process (\d+) listens", times=processes)
+            self.children = [int(found[1]) for found in listening]
+        return self
+
+    async def listens(self) -> "Service":
+        """Wait until it says where it listens, and that it cannot serve yet."""
+        return await self._is_at(r"Listening on (http://([\w.]+):(\d+)), not serving yet: .")
+
+    async def _is_at(self, pattern: str) -> "Service":
+        found = (await self.says(pattern))[0]
+        self.url, self.host, self.port = found[1], found[2], int(found[3])
         return self
 
     async def stop(self, number: int = signal.SIGTERM, *, seconds: float = 30.0) -> int:
