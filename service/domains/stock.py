@@ -28,6 +28,7 @@ ANNOUNCE_LOW_STOCK = text(
     " FROM announce_low_stock(:store_id, :limit)"
 )
 LOOK_FOR_LOW_EVERY = 3.0
+"""A look takes about 2.5 us for each product that is watched: a quarter of a second for 100,000."""
 
 Operation = Literal["supply", "demand"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]

