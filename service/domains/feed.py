@@ -372,6 +372,10 @@ class Hub:
         try:
             return store.items.patch(marked, await self._read(store.store_id, marked))
         except Exception as error:
+            if isinstance(error, Refusal) and error.code == "too_many_items":
+                for watcher in store.watchers:
+                    self._tasks.start(watcher.close(WSCloseCode.MESSAGE_TOO_BIG, error.code))
+                return set()
             if not isinstance(error, Refusal):
                 logger.exception("Store %s cannot be read", store.store_id)
             store.mark(marked)
@@ -384,7 +388,8 @@ class Hub:
                 STORE_REPORT, store_id=store_id, product_ids=product_ids
             )
         if row.result_code != "ok":
-            raise Refusal(row.result_code, store_id=store_id)
+            facts = msgspec.json.decode(row.document) if row.document else {}
+            raise Refusal(row.result_code, store_id=store_id, **facts)
         return REPORT.decode(row.document).store.report
 
     async def _attend_all(self) -> None:

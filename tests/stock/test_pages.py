@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from aiohttp import WSMsgType
 
 from tests.support.aliases import Api, Stocked
+from tests.support.waits import listens
 
 MAIN = "/api/v1/stores/main"
 
@@ -71,7 +73,24 @@ async def test_the_handshake_of_the_feed_says_too_many_items(api: Api, stocked: 
         "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
     }
     response = await api.get("/api/v1/ws/stores/main", headers=headers)
-    assert (response.status, (await response.json())["code"]) == (422, "too_many_items")
+    body = await response.json()
+    assert (response.status, body["code"], body["most"]) == (422, "too_many_items", 3)
+
+
+@pytest.mark.usefixtures("few")
+async def test_a_watched_store_that_grows_too_large_closes_its_sockets(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked(dict.fromkeys("abc", 1))
+    async with api.ws_connect("/api/v1/ws/stores/main") as socket:
+        assert len((await socket.receive_json(timeout=5))["store"]["report"]) == 3
+        await listens(sql)
+        await stocked({"d": 1})
+        # Too many to name, as after an import: the whole store is read again.
+        await sql.execute("""SELECT pg_notify('holdfast.stock', '["main"]')""")
+        while (message := await socket.receive(timeout=5)).type is WSMsgType.TEXT:
+            pass
+        assert (message.data, message.extra) == (1009, "too_many_items")
 
 
 @pytest.mark.usefixtures("few")
