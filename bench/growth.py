@@ -16,18 +16,14 @@ FIRST_ID = 8_000_000_000_000_000_000
 """Above every id that a load uses."""
 
 RESERVATIONS = """
-INSERT INTO reservations (store_id, reservation_id, kind, requested_at)
-SELECT 'main', ($1::bigint + n)::text, 'callback', '2026-11-21T10:00:00Z'
-FROM generate_series($2::int, $3::int) AS n
-"""
-LINES = """
-INSERT INTO reservation_lines (store_id, reservation_id, product_id, quantity)
-SELECT 'main', ($1::bigint + n)::text, (n::bigint * 7919 % $4 + 1)::text, 1
+INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity, requested_at)
+SELECT 'main', ($1::bigint + n)::text, 1, 'callback', (n::bigint * 7919 % $4 + 1)::text, 1,
+    '2026-11-21T10:00:00Z'
 FROM generate_series($2::int, $3::int) AS n
 """
 RESERVED = """
 UPDATE stock AS s SET reserved = n.quantity
-FROM (SELECT product_id, sum(quantity) AS quantity FROM reservation_lines GROUP BY 1) AS n
+FROM (SELECT product_id, sum(quantity) AS quantity FROM reservations GROUP BY 1) AS n
 WHERE s.store_id = 'main' AND s.product_id = n.product_id
 """
 
@@ -43,9 +39,7 @@ async def store(cluster: Cluster, holdfast: System, rows: int) -> str:
     with tqdm(total=rows, desc=f"storing {rows:,}", unit="row", file=sys.stderr) as bar:
         for first in range(1, rows + 1, CHUNK):
             last = min(first + CHUNK - 1, rows)
-            async with connection.transaction():
-                await connection.execute(RESERVATIONS, FIRST_ID, first, last)
-                await connection.execute(LINES, FIRST_ID, first, last, PRODUCTS)
+            await connection.execute(RESERVATIONS, FIRST_ID, first, last, PRODUCTS)
             bar.update(last - first + 1)
     await connection.execute(RESERVED)
     await connection.close()

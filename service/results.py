@@ -10,6 +10,8 @@ class Result(NamedTuple):
     status: int
     message: str
     detail: str = ""
+    field: str = ""
+    """The field of the body that is wrong, where it is one."""
 
 
 # Codes that functions of sql/ return. A code is never reused for another meaning.
@@ -37,7 +39,13 @@ SQL_RESULTS = {
     "reservation_id_reused": Result(
         409,
         "Reservation id is already used.",
-        "Reservation {reservation_id} exists with another product or quantity.",
+        "Reservation {reservation_id} exists with other lines, of another kind or lifetime.",
+    ),
+    "lifetime_too_long": Result(
+        422,
+        "Lifetime is too long.",
+        "A hold may live for {longest_seconds} seconds here.",
+        "ttl_seconds",
     ),
     "insufficient_stock": Result(
         409,
@@ -278,10 +286,13 @@ def check(row: Any, **ids: Any) -> None:
 def error_body(code: str, detail: str = "", **fields: Any) -> dict[str, Any]:
     """The one error shape: status, code, message, detail, and the ids concerned."""
     result = RESULTS[code]
+    detail = detail or result.detail.format_map(_Gaps(fields))
+    if result.field:
+        fields["errors"] = [{"field": result.field, "message": detail}]
     return {
         "status": "error",
         "code": code,
         "message": result.message,
-        "detail": detail or result.detail.format_map(_Gaps(fields)),
+        "detail": detail,
         **fields,
     }

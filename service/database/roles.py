@@ -39,6 +39,10 @@ UNION ALL
 SELECT format('ROUTINE %s', oid::regprocedure) FROM pg_proc AS p
 WHERE pronamespace = to_regnamespace('holdfast') AND pg_get_userbyid(proowner) <> 'holdfast_owner'
     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT format('TYPE %s', oid::regtype) FROM pg_type
+WHERE typnamespace = to_regnamespace('holdfast') AND typtype = 'e'
+    AND pg_get_userbyid(typowner) <> 'holdfast_owner'
 """
 
 # What grants.sql lists and a role has not.

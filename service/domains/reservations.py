@@ -20,20 +20,16 @@ from service.web.bodies import (
     OutsideId,
     Quantity,
     Timestamp,
-    refuse_field,
 )
-from service.web.context import DATABASE, SETTINGS, STORE_ID, call, ids_of, read
+from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, ids_of, read
 from service.web.metrics import METRICS, SIZES
 from service.web.routing import OPERATORS, Routes
 
-# Answers as two arrays: rows cost more than elements.
 RESERVE_STOCK_BATCH = text(
-    "SELECT array_agg(result_code ORDER BY number) AS result_codes,"
-    " array_agg(refused_lines ORDER BY number) AS refused_lines"
-    " FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
-    " CAST(:requested_at AS timestamptz[]), CAST(:ttls AS interval[]),"
-    " CAST(:line_requests AS int[]), CAST(:product_ids AS text[]), CAST(:quantities AS bigint[]))"
-    " WITH ORDINALITY AS answers (result_code, refused_lines, number)"
+    "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
+    " CAST(:actors AS text[]), CAST(:requested_at AS timestamptz[]), CAST(:ttls AS interval[]),"
+    " :max_lifetime, CAST(:line_requests AS int[]), CAST(:product_ids AS text[]),"
+    " CAST(:quantities AS bigint[]))"
 )
 HELD_PRODUCTS = text("SELECT * FROM held_products(:store_id, CAST(:product_ids AS text[]))")
 FIND_LAPSED_RESERVATIONS = text("SELECT * FROM find_lapsed_reservations()")
@@ -45,10 +41,10 @@ READ_RESERVATION = text("SELECT * FROM read_reservation(:store_id, :reservation_
 LIST_RESERVATIONS = text(
     "SELECT * FROM list_reservations(:store_id, :status, :product_id, :after, :limit)"
 )
-COMMIT_RESERVATION = text("SELECT * FROM commit_reservation(:store_id, :reservation_id)")
-RELEASE_RESERVATION = text("SELECT * FROM release_reservation(:store_id, :reservation_id)")
+COMMIT_RESERVATION = text("SELECT * FROM commit_reservation(:store_id, :reservation_id, :actor)")
+RELEASE_RESERVATION = text("SELECT * FROM release_reservation(:store_id, :reservation_id, :actor)")
 EXTEND_RESERVATION = text(
-    "SELECT * FROM extend_reservation(:store_id, :reservation_id, :ttl, :max_lifetime)"
+    "SELECT * FROM extend_reservation(:store_id, :reservation_id, :ttl, :max_lifetime, :actor)"
 )
 
 Status = Literal["held", "committed", "released", "expired"]
@@ -144,6 +140,13 @@ class Reservation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     closed_at: datetime | None
 
 
+class Extended(Reservation, frozen=True, forbid_unknown_fields=True):
+    """A reservation that was extended."""
+
+    is_shortened: bool
+    """Whether it lapses before what was asked for: a hold may not live longer."""
+
+
 class Reservations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A page of reservations by id; `next` is the `after` of the page that follows, or null."""
 
@@ -152,16 +155,18 @@ class Reservations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(NamedTuple):
-    """What reserve_stock_batch answers for one reservation; the lines in the way as JSON."""
+    """What reserve_stock_batch answers for one reservation."""
 
     result_code: str
-    refused_lines: str | None
+    document: str | None
+    """Of a granted hold all of it, of a refusal its facts, as JSON."""
 
 
 class Request(NamedTuple):
     """What reserve_stock_batch is asked for one reservation."""
 
     reservation_id: str
+    actor: str
     requested_at: datetime | None
     ttl: timedelta | None
     lines: Sequence[Callback | Line]
@@ -181,6 +186,7 @@ RESERVE_CODES = (
     "insufficient_stock",
     "unknown_product",
     "unknown_store",
+    "lifetime_too_long",
     "invalid_request",
 )
 RESOLVE_CODES = ("reservation_closed", "held_by_order", "unknown_reservation", "unknown_store")
@@ -195,7 +201,7 @@ def jobs(settings: Settings) -> list[Job]:
 
 def set_up(app: web.Application) -> None:
     """Give the application its coalescer, which finishes what waits before the database closes."""
-    coalescer = app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE]))
+    coalescer = app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE], _max_lifetime(app)))
     sizes = app[METRICS].histogram(
         "holdfast_batch_size", "Reservations that went as one call.", (), SIZES
     )
@@ -224,12 +230,11 @@ async def _finish(app: web.Application) -> None:
 )
 async def reserve(request: web.Request, callback: Callback) -> web.Response:
     """Reserve stock, once per reservation id: a repeat answers the same."""
-    (answer,) = await _ask(request, [_of_callback(callback)])
-    ids: dict[str, Any] = {"reservation_id": callback.reservation_id}
+    (answer,) = await _ask(request, [_of_callback(request, callback)])
+    ids: dict[str, str] = {"reservation_id": callback.reservation_id}
     if results.is_error(answer.result_code):
         ids |= {"store_id": request[STORE_ID], "product_id": callback.product_id}
-    if answer.result_code == "insufficient_stock":
-        ids |= msgspec.json.decode(answer.refused_lines or "[{}]")[0]
+        return responses.respond(answer, **ids)
     return responses.respond_code(answer.result_code, **ids)
 
 
@@ -244,7 +249,7 @@ async def reserve(request: web.Request, callback: Callback) -> web.Response:
 )
 async def reserve_batch(request: web.Request, callbacks: Callbacks) -> web.Response:
     """Reserve for 1-1000 callbacks in one transaction, each answered on its own, in order."""
-    answers = await _ask(request, [_of_callback(each) for each in callbacks])
+    answers = await _ask(request, [_of_callback(request, each) for each in callbacks])
     return responses.json_response(
         {
             "results": [
@@ -281,30 +286,23 @@ async def reservation_status(request: web.Request) -> web.Response:
     scope="reserve",
     body=NewHold,
     answer=Reservation,
-    codes=("unknown_reservation", *RESERVE_CODES),
+    codes=("created", *RESERVE_CODES[1:]),
     opens=True,
 )
 async def create_reservation(request: web.Request, hold: NewHold) -> web.Response:
     """Hold every line or none; 201, or 200 for a repeat while it is held or committed."""
-    if (hold.ttl_seconds or 0) > request.app[SETTINGS].max_hold_seconds:
-        raise refuse_field("ttl_seconds", "Longer than a hold may live here")
-    store_id = request[STORE_ID]
     wanted = Request(
         hold.reservation_id or str(uuid.uuid4()),
+        request[CALLER].name,
         None,
         timedelta(seconds=hold.ttl_seconds) if hold.ttl_seconds else None,
         hold.lines,
     )
     (answer,) = await _ask(request, [wanted])
-    ids = {"store_id": store_id, "reservation_id": wanted.reservation_id}
-    if results.is_error(answer.result_code):
-        lines = msgspec.json.decode(answer.refused_lines or "[]")
-        first = lines[0] if lines else {}
-        return responses.respond_code(answer.result_code, **first, **ids, lines=lines)
-    row = await read(request, READ_RESERVATION, **ids)
-    return responses.json_response(
-        row.document, 201 if answer.result_code == "ok" else 200, answer.result_code
-    )
+    if answer.result_code == "ok":
+        answer = answer._replace(result_code="created")
+    ids = {"store_id": request[STORE_ID], "reservation_id": wanted.reservation_id}
+    return responses.respond(answer, **ids)
 
 
 @routes.get(
@@ -369,7 +367,7 @@ async def release_reservation(request: web.Request) -> web.Response:
     OPERATORS,
     scope="reserve",
     body=Extension,
-    answer=Reservation,
+    answer=Extended,
     codes=("ok", "no_expiry", "invalid_request", *RESOLVE_CODES),
     opens=True,
 )
@@ -379,14 +377,19 @@ async def extend_reservation(request: web.Request, extension: Extension) -> web.
         request,
         EXTEND_RESERVATION,
         ttl=timedelta(seconds=extension.ttl_seconds),
-        max_lifetime=timedelta(seconds=request.app[SETTINGS].max_hold_seconds),
+        max_lifetime=_max_lifetime(request.app),
     )
+
+
+def _max_lifetime(app: web.Application) -> timedelta:
+    return timedelta(seconds=app[SETTINGS].max_hold_seconds)
 
 
 class _Calls:
     """How the coalescer asks for reservations."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_lifetime: timedelta) -> None:
+        self._max_lifetime = max_lifetime
         self._kept = Kept(database.share(1, lock_timeout=IMPATIENCE))
         self._aside = database.share(MAX_ASIDE)
 
@@ -394,7 +397,8 @@ class _Calls:
         self, store_id: str, items: Sequence[Request], *, is_patient: bool
     ) -> Sequence[Answer]:
         """In one transaction, on the connection kept or, with patience, beside it."""
-        return await _reserve(self._aside if is_patient else self._kept, store_id, items)
+        connection = self._aside if is_patient else self._kept
+        return await _reserve(connection, store_id, items, self._max_lifetime)
 
     async def held(self, store_id: str, keys: Collection[str]) -> Collection[str]:
         """The products whose stock another transaction holds now."""
@@ -413,13 +417,16 @@ async def _ask(request: web.Request, wanted: Sequence[Request]) -> Sequence[Answ
     """
     database, store_id = request.app[DATABASE], request[STORE_ID]
     if database.is_in_transaction:
-        return await _reserve(database, store_id, wanted)
+        return await _reserve(database, store_id, wanted, _max_lifetime(request.app))
     product_ids = [line.product_id for each in wanted for line in each.lines]
     return await request.app[RESERVATIONS].submit(store_id, product_ids, wanted)
 
 
 async def _reserve(
-    connection: Database | Kept, store_id: str, requests: Sequence[Request]
+    connection: Database | Kept,
+    store_id: str,
+    requests: Sequence[Request],
+    max_lifetime: timedelta,
 ) -> Sequence[Answer]:
     """Ask reserve_stock_batch for all of them: one answer per request, in order."""
     lines = [
@@ -432,20 +439,23 @@ async def _reserve(
         RESERVE_STOCK_BATCH,
         store_id=store_id,
         reservation_ids=[request.reservation_id for request in requests],
+        actors=[request.actor for request in requests],
         requested_at=[request.requested_at for request in requests],
         ttls=[request.ttl for request in requests],
+        max_lifetime=max_lifetime,
         line_requests=None if len(lines) == len(requests) else numbers,
         product_ids=product_ids,
         quantities=quantities,
     )
-    return list(map(Answer, row.result_codes, row.refused_lines))
+    return list(map(Answer, row.result_codes, row.documents))
 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:
     ids = ids_of(request)
-    row = await call(request, statement, **ids, **parameters)
+    row = await call(request, statement, **ids, **parameters, actor=request[CALLER].name)
     return responses.respond(row, **ids)
 
 
-def _of_callback(callback: Callback) -> Request:
-    return Request(callback.reservation_id, callback.timestamp, None, (callback,))
+def _of_callback(request: web.Request, callback: Callback) -> Request:
+    actor = request[CALLER].name
+    return Request(callback.reservation_id, actor, callback.timestamp, None, (callback,))

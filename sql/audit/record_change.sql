@@ -79,3 +79,9 @@ CREATE OR REPLACE TRIGGER record_update AFTER UPDATE ON hooks
         IS DISTINCT FROM (NEW.url, NEW.events, NEW.secret, NEW.is_active))
     EXECUTE FUNCTION record_change('hooks', 'hook_id', 'secret', 'old_secret');
 COMMENT ON TRIGGER record_update ON hooks IS 'Who changed it; that it fails is no change of it.';
+
+-- What a function does to it and says why, its own columns tell; all else is done by hand.
+CREATE OR REPLACE TRIGGER record_change AFTER UPDATE OR DELETE ON reservations
+    FOR EACH ROW WHEN (COALESCE(current_setting('holdfast.reason', true), '') IN ('', 'adjustment'))
+    EXECUTE FUNCTION record_change('reservations', 'reservation_id');
+COMMENT ON TRIGGER record_change ON reservations IS 'Who changed or corrected one by hand.';

@@ -15,10 +15,8 @@ BEGIN
         WHEN EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_product'
         ELSE 'unknown_store' END;
     IF result_code <> 'ok' THEN RETURN; END IF;
-    v_has_history := EXISTS (
+    v_has_history := EXISTS (  -- what was ever reserved had been stocked before
         SELECT FROM stock_movements WHERE store_id = p_store_id AND product_id = p_product_id
-    ) OR EXISTS (
-        SELECT FROM reservation_lines WHERE store_id = p_store_id AND product_id = p_product_id
     );
 
     -- Write.

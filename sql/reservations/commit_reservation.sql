@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION commit_reservation(
-    p_store_id text, p_reservation_id text, OUT result_code text, OUT document jsonb
+    p_store_id text, p_reservation_id text, p_actor text DEFAULT NULL,
+    OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_reservation reservations;
@@ -12,17 +13,11 @@ BEGIN
         WHEN v_reservation.status = 'held' THEN 'ok'
         WHEN v_reservation.status = 'committed' THEN 'already_committed'
         ELSE 'reservation_closed' END);
+    IF result_code NOT IN ('ok', 'already_committed') THEN RETURN; END IF;
 
     -- Write. The goods leave: what was promised is no longer on hand.
     IF result_code = 'ok' THEN
-        PERFORM set_change_context(NULL, 'commit', p_reservation_id);
-        UPDATE stock AS s
-        SET on_hand = s.on_hand - l.quantity, reserved = s.reserved - l.quantity
-        FROM reservation_lines AS l
-        WHERE l.store_id = p_store_id AND l.reservation_id = p_reservation_id
-            AND s.store_id = l.store_id AND s.product_id = l.product_id;
-        PERFORM set_change_context(NULL);
-        PERFORM close_reservation(p_store_id, p_reservation_id, 'committed');
+        PERFORM commit_lines(p_store_id, p_reservation_id, p_actor);
     END IF;
     document := reservation_document(p_store_id, p_reservation_id);
 END $$;

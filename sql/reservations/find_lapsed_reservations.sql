@@ -7,7 +7,8 @@ BEGIN
     INTO document FROM stores AS s
     WHERE s.store_id IN (
         SELECT r.store_id FROM reservations AS r
-        WHERE r.status = 'held' AND r.expires_at <= v_now
+        WHERE r.kind <> 'order' AND r.closed_by IS NULL
+            AND r.expires_at IS NOT NULL AND r.expires_at <= v_now
     );
     result_code := 'ok';
 END $$;

@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION release_reservation(
-    p_store_id text, p_reservation_id text, OUT result_code text, OUT document jsonb
+    p_store_id text, p_reservation_id text, p_actor text DEFAULT NULL,
+    OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_reservation reservations;
@@ -12,14 +13,11 @@ BEGIN
         WHEN v_reservation.status = 'held' THEN 'ok'
         WHEN v_reservation.status = 'released' THEN 'already_released'
         ELSE 'reservation_closed' END);
+    IF result_code NOT IN ('ok', 'already_released') THEN RETURN; END IF;
 
     -- Write.
     IF result_code = 'ok' THEN
-        UPDATE stock AS s SET reserved = s.reserved - l.quantity
-        FROM reservation_lines AS l
-        WHERE l.store_id = p_store_id AND l.reservation_id = p_reservation_id
-            AND s.store_id = l.store_id AND s.product_id = l.product_id;
-        PERFORM close_reservation(p_store_id, p_reservation_id, 'released');
+        PERFORM release_lines(p_store_id, p_reservation_id, p_actor);
     END IF;
     document := reservation_document(p_store_id, p_reservation_id);
 END $$;

@@ -1,11 +1,13 @@
 CREATE OR REPLACE FUNCTION reservation_requests(
-    p_store_id text, p_reservation_ids text[], p_ttls interval[],
+    p_store_id text, p_reservation_ids text[], p_requested_at timestamptz[], p_ttls interval[],
     p_line_requests int[], p_product_ids text[], p_quantities bigint[]
 ) RETURNS TABLE (
-    number int, same_id int, same_content int, replay_code text,
+    number int, is_hold boolean, same_id int, same_content int, replay_code text,
     products int[], product_ids text[], quantities bigint[], available bigint[]
 ) LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     WITH lines AS (
@@ -27,6 +29,7 @@ BEGIN
         ) AS s ON true
     ), requests AS (
         SELECT p.number, p_reservation_ids[p.number] AS reservation_id,
+            p_requested_at[p.number] IS NULL AS is_hold, p_ttls[p.number] AS ttl,
             array_agg(p.product ORDER BY p.product) AS products,
             array_agg(p.product_id ORDER BY p.product) AS product_ids,
             array_agg(p.quantity ORDER BY p.product) AS quantities,
@@ -37,25 +40,24 @@ BEGIN
             AND p_reservation_ids[p.number] IS NOT NULL
             AND COALESCE(p_ttls[p.number] > interval '0', true)
     )
-    SELECT r.number,
-        min(r.number) OVER (PARTITION BY r.reservation_id),
-        min(r.number) OVER (PARTITION BY r.reservation_id, r.product_ids, r.quantities),
-        CASE WHEN k.status IS NULL THEN NULL
-            WHEN ((r.product_ids, r.quantities) = (
-                SELECT array_agg(l.product_id ORDER BY l.product_id),
-                    array_agg(l.quantity ORDER BY l.product_id)
-                FROM reservation_lines AS l
-                WHERE l.store_id = p_store_id AND l.reservation_id = k.reservation_id
-            )) IS NOT TRUE THEN 'reservation_id_reused'
-            WHEN k.status = 'committed' OR (k.status = 'held'
-                AND COALESCE(k.expires_at > clock_timestamp(), true)) THEN 'already_reserved'
-            ELSE 'reservation_closed' END,
+    SELECT r.number, r.is_hold, min(r.number) OVER (PARTITION BY r.reservation_id),
+        min(r.number) OVER (
+            PARTITION BY r.reservation_id, r.is_hold, r.ttl, r.product_ids, r.quantities),
+        CASE WHEN k.status IS NOT NULL THEN replay_code(
+            (k.kind, k.lifetime, k.product_ids, k.quantities) IS NOT DISTINCT FROM (
+                CASE WHEN r.is_hold THEN 'hold'::reservation_kind
+                    ELSE 'callback'::reservation_kind END, r.ttl, r.product_ids, r.quantities),
+            k.status, k.expires_at, v_now) END,
         r.products, r.product_ids, r.quantities, r.available
     FROM requests AS r
-    LEFT JOIN LATERAL (
-        SELECT q.reservation_id, q.status, q.expires_at FROM reservations AS q
-        WHERE q.store_id = p_store_id AND q.reservation_id = r.reservation_id LIMIT 1
-    ) AS k ON true
+    CROSS JOIN LATERAL (
+        SELECT max(q.status) AS status, min(q.kind) AS kind, min(q.lifetime) AS lifetime,
+            min(q.expires_at) AS expires_at,
+            array_agg(q.product_id::text ORDER BY q.product_id) AS product_ids,
+            array_agg(q.quantity ORDER BY q.product_id) AS quantities
+        FROM reservations AS q
+        WHERE q.store_id = p_store_id AND q.reservation_id = r.reservation_id
+    ) AS k
     ORDER BY r.number;
 END $$;
 

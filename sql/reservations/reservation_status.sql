@@ -6,6 +6,8 @@ BEGIN
     FROM read_reservation(p_store_id, p_reservation_id) AS r;
     IF jsonb_array_length(document -> 'lines') > 1 THEN
         result_code := 'several_lines';
+        document := NULL;
+        RETURN;
     END IF;
     document := (document - 'lines' - 'kind') || (document #> '{lines,0}');
 END $$;

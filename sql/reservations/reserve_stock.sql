@@ -1,12 +1,13 @@
 CREATE OR REPLACE FUNCTION reserve_stock(
     p_store_id text, p_reservation_id text, p_product_id text, p_quantity bigint,
     p_requested_at timestamptz DEFAULT NULL, p_ttl interval DEFAULT NULL,
-    OUT result_code text, OUT refused_lines jsonb
+    p_actor text DEFAULT NULL, OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 BEGIN
-    SELECT * INTO result_code, refused_lines FROM reserve_stock_batch(
-        p_store_id, ARRAY[p_reservation_id], ARRAY[p_requested_at], ARRAY[p_ttl],
-        NULL, ARRAY[p_product_id], ARRAY[p_quantity]);
+    SELECT r.result_codes[1], r.documents[1] INTO result_code, document
+    FROM reserve_stock_batch(p_store_id, ARRAY[p_reservation_id], ARRAY[p_actor],
+        ARRAY[p_requested_at], ARRAY[p_ttl], NULL, NULL, ARRAY[p_product_id], ARRAY[p_quantity]
+    ) AS r;
 END $$;
 
 COMMENT ON FUNCTION reserve_stock IS

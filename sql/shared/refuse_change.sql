@@ -52,11 +52,9 @@ CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON aud
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('audit_log');
 COMMENT ON TRIGGER append_only ON audit_log IS 'The log is only ever added to.';
 
-CREATE OR REPLACE TRIGGER lines_never_change
-    BEFORE UPDATE OF store_id, reservation_id, product_id, quantity ON reservation_lines
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('reservation_lines');
-COMMENT ON TRIGGER lines_never_change ON reservation_lines IS
-    'A promise is resolved, never edited: functions read lines before they lock.';
+CREATE OR REPLACE TRIGGER no_truncate BEFORE TRUNCATE ON reservations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('reservations');
+COMMENT ON TRIGGER no_truncate ON reservations IS 'TRUNCATE would pass stock and ledger by.';
 
 CREATE OR REPLACE TRIGGER no_truncate BEFORE TRUNCATE ON stock
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('stock');

@@ -15,24 +15,14 @@ BEGIN
     v_now := clock_timestamp();  -- a variable, so that an index can be searched by it
 
     PERFORM FROM unnest(p_product_ids) AS n (id) CROSS JOIN LATERAL (
-        SELECT FROM reservation_lines AS l
-        WHERE l.store_id = p_store_id AND l.product_id = n.id
-            AND l.held_until < 'infinity' AND l.held_until <= v_now
-        ORDER BY l.held_until LIMIT 1
+        SELECT FROM reservations AS r
+        WHERE r.store_id = p_store_id AND r.product_id = n.id
+            AND r.status = 'held' AND r.expires_at IS NOT NULL AND r.expires_at <= v_now
+        ORDER BY r.expires_at LIMIT 1
     ) AS l LIMIT 1;
-    IF NOT FOUND THEN RETURN; END IF;
-
-    -- The rows are ours, so a hold that has lapsed can be neither committed nor extended now.
-    WITH lapsed AS (
-        UPDATE reservation_lines SET held_until = NULL
-        WHERE store_id = p_store_id AND product_id = ANY (p_product_ids)
-            AND held_until < 'infinity' AND held_until <= v_now
-        RETURNING product_id, quantity
-    ), units AS (
-        SELECT product_id, sum(quantity) AS quantity FROM lapsed GROUP BY product_id
-    )
-    UPDATE stock SET reserved = reserved - units.quantity FROM units
-    WHERE stock.store_id = p_store_id AND stock.product_id = units.product_id;
+    IF FOUND THEN
+        PERFORM reclaim_lapsed(p_store_id, p_product_ids, v_now);
+    END IF;
 END $$;
 
 COMMENT ON FUNCTION lock_stock IS

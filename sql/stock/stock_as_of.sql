@@ -5,11 +5,11 @@ LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS (
-        SELECT l.product_id, sum(l.quantity)::bigint AS quantity
-        FROM reservations AS r JOIN reservation_lines AS l USING (store_id, reservation_id)
+        SELECT r.product_id, sum(r.quantity)::bigint AS quantity
+        FROM reservations AS r
         WHERE r.store_id = p_store_id AND r.created_at <= p_at
             AND COALESCE(r.closed_at > p_at, true) AND COALESCE(r.expires_at > p_at, true)
-        GROUP BY l.product_id
+        GROUP BY r.product_id
     ), counted AS (
         SELECT p.product_id, m.on_hand_after
         FROM products AS p CROSS JOIN LATERAL (

@@ -14,9 +14,9 @@ FROM stock AS s
 JOIN products AS p USING (store_id, product_id)
 CROSS JOIN LATERAL (
     SELECT COALESCE(sum(l.quantity), 0)::bigint AS quantity
-    FROM reservation_lines AS l
+    FROM reservations AS l
     WHERE l.store_id = s.store_id AND l.product_id = s.product_id
-        AND l.held_until < 'infinity' AND l.held_until <= clock_timestamp()
+        AND l.status = 'held' AND l.expires_at IS NOT NULL AND l.expires_at <= clock_timestamp()
 ) AS lapsed;
 
 COMMENT ON VIEW stock_levels IS

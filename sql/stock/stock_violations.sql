@@ -1,7 +1,7 @@
 CREATE VIEW stock_violations AS
 WITH open_holds AS (
     SELECT store_id, product_id, sum(quantity) AS quantity
-    FROM reservation_lines WHERE held_until IS NOT NULL
+    FROM reservations WHERE status = 'held'
     GROUP BY store_id, product_id
 ), sums AS (
     SELECT store_id, product_id, sum(delta) AS on_hand

@@ -164,8 +164,10 @@ async def test_a_runaway_statement_is_stopped_after_five_seconds(
 ) -> None:
     await stocked({"7": 5})
     await sql.execute(
-        "CREATE OR REPLACE FUNCTION lock_stock(p_store_id text, p_product_ids text[])"
-        " RETURNS void LANGUAGE plpgsql AS 'BEGIN LOOP END LOOP; END'"
+        "CREATE FUNCTION run_away() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN LOOP END LOOP; END';"
+        "CREATE TRIGGER run_away BEFORE UPDATE ON stock"
+        " FOR EACH STATEMENT EXECUTE FUNCTION run_away()"
     )
 
     async def attempt() -> float:

@@ -48,6 +48,7 @@ def document(reservation_id: str, known: Reservation) -> dict[str, Any]:
     """What a reservation reads, but for its times."""
     return {
         "reservation_id": reservation_id,
+        "kind": known.kind,
         "status": known.status,
         "lines": [
             {"product_id": product, "quantity": quantity}
@@ -60,7 +61,7 @@ def without_times(body: dict[str, Any], known: Reservation) -> dict[str, Any]:
     """The rest of a document, once its times are seen to fit."""
     assert (body["expires_at"] is not None) == known.lapses
     assert (body["closed_at"] is not None) == (known.status != "held")
-    return {name: body[name] for name in ("reservation_id", "status", "lines")}
+    return {name: body[name] for name in ("reservation_id", "kind", "status", "lines")}
 
 
 class Histories(RuleBasedStateMachine):
@@ -112,7 +113,7 @@ class Histories(RuleBasedStateMachine):
     def reserve(self, request: tuple[str, tuple[str, int]]) -> None:
         reservation_id, (product, quantity) = request
         available = self.model.available(product) if product in PRODUCTS else None
-        code = self.model.reserve(reservation_id, [(product, quantity)])
+        code = self.model.reserve(reservation_id, [(product, quantity)], kind="callback")
         sent = callback(reservation_id=reservation_id, product_id=product, quantity=quantity)
         status, body = self.ask("POST", "/reserve", json=sent)
         self.expect(code, status, body)
@@ -126,7 +127,10 @@ class Histories(RuleBasedStateMachine):
             callback(reservation_id=reservation_id, product_id=product, quantity=quantity)
             for reservation_id, (product, quantity) in requests
         ]
-        codes = [self.model.reserve(reservation_id, [line]) for reservation_id, line in requests]
+        codes = [
+            self.model.reserve(reservation_id, [line], kind="callback")
+            for reservation_id, line in requests
+        ]
         status, body = self.ask("POST", "/reserve/batch", json=sent)
         assert status == 200
         assert [

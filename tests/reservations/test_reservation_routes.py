@@ -84,7 +84,6 @@ async def test_a_repeated_key_is_malformed_also_where_another_is_left_out(
         ({"lines": [{"product_id": 1, "quantity": 1}]}, "lines[0].product_id"),
         ({"ttl_seconds": 0}, "ttl_seconds"),
         ({"ttl_seconds": 1.5}, "ttl_seconds"),
-        ({"ttl_seconds": 86401}, "ttl_seconds"),
         ({"extra": 1}, "extra"),
     ],
 )
@@ -95,6 +94,20 @@ async def test_invalid_holds_are_422_by_field(
     status, body = await answer(await api.post(URL, json=hold(**change)))
     assert (status, body["code"]) == (422, "invalid_body")
     assert [error["field"] for error in body["errors"]] == [field]
+
+
+async def test_a_hold_may_not_live_longer_than_the_limit_which_is_named(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"tea": 5})
+    for lines in (hold()["lines"], hold()["lines"] * 2):
+        body = hold(ttl_seconds=86401, lines=lines)
+        status, refusal = await answer(await api.post(URL, json=body))
+        assert (status, refusal["code"]) == (422, "lifetime_too_long")
+        assert [error["field"] for error in refusal["errors"]] == ["ttl_seconds"]
+        assert "86400" in refusal["detail"]
+    assert await sql.fetchval("SELECT count(*) FROM reservations") == 0
+    assert (await api.post(URL, json=hold(ttl_seconds=86400))).status == 201
 
 
 async def test_committed_goods_leave_once_and_the_ledger_says_why(
@@ -177,7 +190,6 @@ async def test_extending_never_shortens_and_has_an_end(
     longest = await extend(10**8)
     assert await sql.fetchval("SELECT expires_at - created_at = '1 day' FROM reservations")
     assert await extend(10**8) == longest
-    assert await sql.fetchval("SELECT held_until = expires_at FROM reservation_lines, reservations")
 
 
 async def test_what_never_lapses_cannot_be_extended(api: Api, stocked: Stocked) -> None:
@@ -193,10 +205,11 @@ async def test_the_hold_of_an_order_is_the_orders(
     api: Api, stocked: Stocked, sql: Any, verb: str
 ) -> None:
     await stocked({"tea": 5})
-    await api.post(URL, json=hold(ttl_seconds=600))
-    await sql.execute("UPDATE reservations SET kind = 'order'")
-    content = {"ttl_seconds": 60} if verb == "extend" else None
-    response = await api.post(f"{URL}/cart-1/{verb}", json=content)
+    await sql.execute(
+        "SELECT hold_lines('main', 'order:1', 'order', ARRAY['tea'], ARRAY[2], NULL, NULL, 'me')"
+    )
+    body: dict[str, Any] = {"json": {"ttl_seconds": 60}} if verb == "extend" else {}
+    response = await api.post(f"{URL}/order:1/{verb}", **body)
     status, body = await answer(response)
     assert (status, body["code"]) == (409, "held_by_order")
 
@@ -257,8 +270,14 @@ async def test_the_sweeper_writes_down_what_has_lapsed(
     await lapse(sql)
     await lapse(sql, "cart-2")
     assert [await sql.fetchval(sweep) for _ in range(3)] == [1, 1, 0]
-    rows = await sql.fetch("SELECT status, closed_at = expires_at FROM reservations ORDER BY 1")
-    assert [tuple(row) for row in rows] == [("expired", True), ("expired", True), ("held", None)]
+    rows = await sql.fetch("SELECT status, closed_by FROM reservations ORDER BY reservation_id")
+    assert [tuple(row) for row in rows] == [
+        ("expired", "expiry"),
+        ("expired", "expiry"),
+        ("held", None),
+    ]
+    lapsed = "SELECT bool_and(closed_at = expires_at) FROM reservations WHERE status = 'expired'"
+    assert await sql.fetchval(lapsed)
     assert await sql.fetchval("SELECT array_agg(reserved ORDER BY product_id) FROM stock") == [1, 0]
 
 

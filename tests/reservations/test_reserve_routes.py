@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.aliases import Api, Connect, Stocked
-from tests.support.builders import SUCCESS, callback
+from tests.support.builders import SUCCESS, callback, reserve
 
 
 async def test_reserve_holds_stock(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -92,10 +92,7 @@ async def test_a_closed_reservation_is_not_called_held(
 ) -> None:
     await stocked({"7": 3})
     await api.post("/api/v1/reserve", json=callback())
-    await sql.execute(
-        "UPDATE reservations SET status = 'released', closed_at = clock_timestamp();"
-        "UPDATE reservation_lines SET held_until = NULL; UPDATE stock SET reserved = 0"
-    )
+    assert (await api.post("/api/v1/reservations/1001/release")).status == 200
     response = await api.post("/api/v1/reserve", json=callback())
     assert response.status == 409
     assert (await response.json())["code"] == "reservation_closed"
@@ -155,10 +152,7 @@ async def test_status_of_several_lines_belongs_elsewhere(
     api: Api, stocked: Stocked, sql: Any
 ) -> None:
     await stocked({"7": 5, "8": 5})
-    await sql.fetch(
-        "SELECT * FROM reserve_stock_batch('main', ARRAY['9'], NULL, NULL,"
-        " ARRAY[1, 1], ARRAY['7', '8'], ARRAY[1, 1])"
-    )
+    await reserve(sql, ("9", [("7", 1), ("8", 1)]))
     response = await api.get("/api/v1/reserve/9")
     assert response.status == 409
     assert (await response.json())["code"] == "several_lines"

@@ -58,11 +58,15 @@ WITHOUT_STORE = "('installed_files', 'alembic_version')"
 WITHOUT_STORE_PARAMETER = """(
     'booking_state',
     'event_types',
+    'finite_time',
     'idempotency_period',
     'judge_booking',
     'judge_hours',
     'list_stores',
     'most_items',
+    'refusal_document',
+    'replay_code',
+    'reservation_state',
     'rfc3339',
     'set_change_context',
     'visit_length'
@@ -184,9 +188,9 @@ RULES = {
         """
         SELECT name FROM functions, unnest(ARRAY['holdfast_service', 'holdfast_worker']) AS role
         WHERE has_function_privilege(role, oid, 'EXECUTE')
-            AND proargnames[pronargs + 1] IS DISTINCT FROM 'result_code'
+            AND NOT COALESCE(proargnames[pronargs + 1] IN ('result_code', 'result_codes'), false)
         """,
-        {"GRANT EXECUTE ON FUNCTION judge_reservations TO holdfast_service": "judge_reservations"},
+        {"GRANT EXECUTE ON FUNCTION lock_stock TO holdfast_service": "lock_stock"},
     ),
     "holdfast_owner owns everything": Rule(
         """
@@ -246,7 +250,7 @@ RULES = {
             "ALTER TABLE products ADD CONSTRAINT bad UNIQUE (product_id, store_id)": "bad",
             "CREATE UNIQUE INDEX bad ON products (lower(name))": "bad",
             "ALTER TABLE products ADD CONSTRAINT bad EXCLUDE (name WITH =)": "bad",
-            "ALTER TABLE reservations ADD CONSTRAINT bad FOREIGN KEY (kind) REFERENCES stores": (
+            "ALTER TABLE reservations ADD CONSTRAINT bad FOREIGN KEY (made_by) REFERENCES stores": (
                 "bad"
             ),
             "CREATE TABLE bad (store_id text REFERENCES alembic_version)": "bad",

@@ -43,21 +43,7 @@ VOLATILE = {
 }  # fmt: skip
 """Of PostgreSQL's own, those that somebody may want."""
 
-KNOWN: dict[str, set[str]] = {
-    "no_volatile_call_where_rows_change": {
-        "close_reservation: clock_timestamp",
-    },
-    "no_reading_function_inside_a_query_over_tables": {
-        "expire_reservations: lock_stock",
-        "list_reservations: reservation_document",
-    },
-    "no_correlated_subquery": {
-        "invariant_violations: l by r",
-        "list_reservations: l by r",
-        "reservation_document: l by r",
-        "reservation_requests: l by k",
-    },
-}
+KNOWN: dict[str, set[str]] = {}
 
 
 class House(NamedTuple):

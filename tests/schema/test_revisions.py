@@ -73,7 +73,8 @@ async def test_every_revision_goes_up_down_and_up_again(
         assert at[up] != at[down], f"{up} changes nothing"
         left = await go(command.downgrade, down)
         assert tables_of(left) == tables_of(at[down]), f"{up} leaves something behind"
-        assert await go(command.upgrade, up) == at[up], f"{up} is not the same again"
+        again = await go(command.upgrade, up)
+        assert tables_of(again) == tables_of(at[up]), f"{up} is not the same again"
         down = up
     assert await snapshot(url) == reference
 

@@ -56,15 +56,13 @@ async def stock(sql: Any, store_id: str = "main") -> dict[str, tuple[int, int]]:
 
 
 async def lapse(sql: Any, reservation_id: str = "cart-1", store_id: str = "main") -> None:
-    """Let a hold's time be over, as if it had been made long ago."""
+    """Let a hold's time be over."""
     async with sql.transaction():
         await sql.execute("SELECT lock_reservation($1, $2)", store_id, reservation_id)
         await sql.execute(
-            "WITH r AS (UPDATE reservations SET created_at = created_at - interval '1 day',"
-            " expires_at = expires_at - interval '1 day'"
-            " WHERE store_id = $1 AND reservation_id = $2)"
-            " UPDATE reservation_lines SET held_until = held_until - interval '1 day'"
-            " WHERE store_id = $1 AND reservation_id = $2",
+            "UPDATE reservations SET expires_at = now() - interval '1 minute'"
+            " WHERE store_id = $1 AND reservation_id = $2 AND status = 'held'"
+            " AND expires_at IS NOT NULL",
             store_id,
             reservation_id,
         )
@@ -72,7 +70,10 @@ async def lapse(sql: Any, reservation_id: str = "cart-1", store_id: str = "main"
 
 Line = tuple[str, int | None]
 Request = tuple[str | None, list[Line]]
-BATCH = "SELECT * FROM reserve_stock_batch($1, $2, NULL, $3, $4, $5, $6)"
+BATCH = (
+    "SELECT a.* FROM reserve_stock_batch($1, $2, NULL, NULL, $3, NULL, $4, $5, $6) AS b,"
+    " unnest(b.result_codes, b.documents) AS a (result_code, document)"
+)
 
 
 async def reserve(

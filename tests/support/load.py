@@ -128,8 +128,5 @@ async def assert_kept(connection: Any, acknowledged: set[str]) -> None:
 
 async def stored(connection: Any) -> set[str]:
     """The reservations there are."""
-    rows = await connection.fetch(
-        "SELECT reservation_id FROM holdfast.reservations"
-        " JOIN holdfast.reservation_lines USING (store_id, reservation_id)"
-    )
+    rows = await connection.fetch("SELECT reservation_id FROM holdfast.reservations")
     return {row["reservation_id"] for row in rows}

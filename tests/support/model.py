@@ -9,6 +9,7 @@ class Reservation:
 
     units: dict[str, int]
     lapses: bool
+    kind: str = "hold"
     status: str = "held"
     is_swept: bool = False
 
@@ -37,11 +38,16 @@ class Model:
         return {product: (units, self.reserved(product)) for product, units in self.on_hand.items()}
 
     def reserve(
-        self, reservation_id: str, lines: list[tuple[str, int]], *, lapses: bool = False
+        self,
+        reservation_id: str,
+        lines: list[tuple[str, int]],
+        *,
+        lapses: bool = False,
+        kind: str = "hold",
     ) -> str:
         units = sum_lines(lines)
         if known := self.reservations.get(reservation_id):
-            if known.units != units:
+            if (known.units, known.lapses, known.kind) != (units, lapses, kind):
                 return "reservation_id_reused"
             is_good = known.status in ("held", "committed")
             return "already_reserved" if is_good else "reservation_closed"
@@ -49,7 +55,7 @@ class Model:
             return "unknown_product"
         if self.short(units):
             return "insufficient_stock"
-        self.reservations[reservation_id] = Reservation(units, lapses)
+        self.reservations[reservation_id] = Reservation(units, lapses, kind)
         return "ok"
 
     def short(self, units: dict[str, int]) -> list[tuple[str, int, int]]:
