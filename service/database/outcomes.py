@@ -17,6 +17,7 @@ ROLLED_BACK = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
     "23505",  # unique_violation: a twin won the race; the next try finds what it committed
+    "23P01",  # exclusion_violation: likewise, of a table that somebody confirms by hand
 }
 LOCK_TIMEOUT = "55P03"  # lock_not_available
 STATEMENT_TIMEOUT = "57014"  # query_canceled

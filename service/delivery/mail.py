@@ -220,7 +220,8 @@ def calendar_entry(
     if booking.ends_at:
         event.add("dtend", booking.ends_at.astimezone(zone))
     event.add("summary", vText(f"{booking.restaurant}, {words.guests(booking.guests)}"))
-    event.add("status", "CANCELLED" if method == "CANCEL" else "CONFIRMED")
+    said = "TENTATIVE" if booking.status == "pending" else "CONFIRMED"
+    event.add("status", "CANCELLED" if method == "CANCEL" else said)
     event["organizer"] = vCalAddress(f"mailto:{organizer}")
     if booking.email:
         event.add("attendee", vCalAddress(f"mailto:{booking.email}"))

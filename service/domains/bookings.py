@@ -675,11 +675,11 @@ async def cancel_page(request: web.Request, query: LinkQuery) -> web.Response:
 )
 async def cancel_by_page(request: web.Request, query: LinkQuery) -> web.Response:
     """The button of the page: the booking is cancelled, once."""
-    ids = {"store_id": request[STORE_ID], "token_hash": digest(query.token)}
-    row = await call(request, CANCEL_BOOKING_BY_LINK, **ids)
-    booking = await _linked(request, query)
+    booking = await _linked(request, query)  # before the write: nothing can go wrong after it
     if booking is None:
         return _page(request, 404, "unknown", "unknown_notice")
+    ids = {"store_id": request[STORE_ID], "token_hash": digest(query.token)}
+    row = await call(request, CANCEL_BOOKING_BY_LINK, **ids)
     if row.result_code == "ok":
         return _page(request, 200, "done", "done_notice", booking)
     if row.result_code == "already_cancelled":

@@ -48,6 +48,7 @@ Part = Literal["body", "query", "path", "header"]
 """Of a request: what is wrong there is refused as invalid_body, invalid_query, and so on."""
 
 T = TypeVar("T")
+D = TypeVar("D", bound=datetime)
 
 
 class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,14 +112,14 @@ class Timestamp(datetime):
         """`value` as a moment, cut to microseconds; ValueError when it is none."""
         if not isinstance(value, str) or not cls._pattern.fullmatch(value):
             raise ValueError("Expected RFC 3339 in UTC: YYYY-MM-DDTHH:MM:SSZ")
-        try:
-            return cls.fromisoformat(value)
-        except ValueError:
-            raise ValueError("There is no such date or time") from None
+        return _parse_time(cls, value)
 
 
 class Moment(datetime):
-    """A moment as RFC 3339 with its offset: 2026-11-21T19:00+01:00; the seconds may be absent."""
+    """A moment as RFC 3339 with its offset: 2026-11-21T19:00+01:00; the seconds may be absent.
+
+    Of the years 2 to 9998: in every time zone, and a day later, it is a date of four digits.
+    """
 
     SCHEMA: ClassVar = {"type": "string", "format": "date-time"}
 
@@ -131,10 +132,10 @@ class Moment(datetime):
         """`value` as a moment, cut to microseconds; ValueError when it is none."""
         if not isinstance(value, str) or not cls._pattern.fullmatch(value):
             raise ValueError("Expected RFC 3339 with an offset: YYYY-MM-DDTHH:MM:SS+HH:MM")
-        try:
-            return cls.fromisoformat(value)
-        except ValueError:
-            raise ValueError("There is no such date or time") from None
+        moment = _parse_time(cls, value)
+        if not 1 < moment.year < 9999:
+            raise ValueError("Expected a year from 2 to 9998")
+        return moment
 
 
 class Email(str):
@@ -434,6 +435,21 @@ def _error(field: str, message: str) -> dict[str, str]:
 def _shorten(text: str) -> str:
     """What an error repeats of a caller's own words."""
     return text if len(text) <= MAX_ECHO else text[:MAX_ECHO] + "…"
+
+
+def _parse_time(kind: type[D], value: str) -> D:
+    """A time that RFC 3339 writes; ValueError for one that is none.
+
+    The first and the last microsecond that Python knows are none either: the driver takes them
+    for PostgreSQL's infinities.
+    """
+    try:
+        time = kind.fromisoformat(value)
+        if kind.min < time.replace(tzinfo=None) < kind.max:
+            return time
+    except ValueError:
+        pass
+    raise ValueError("There is no such date or time")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from sqlalchemy import text
 from service.jobs import Job, done_by, found_by
 from service.settings import Settings
 from service.web import responses
+from service.web.auth import caller_of
 from service.web.bodies import read_bytes, refuse_field
 from service.web.context import CALLER, DATABASE, STORE_ID
-from service.web.routing import Route
+from service.web.routing import ANONYMOUS, Route
 
 TAKE_IDEMPOTENCY_KEY = text(
     "SELECT * FROM take_idempotency_key(:store_id, :caller, :route, :key, :fingerprint)"
@@ -54,7 +55,7 @@ async def answer_once(
     content = b"%s\n%s" % (request.raw_path.encode(), await read_bytes(request))
     identity = {
         "store_id": request[STORE_ID],
-        "caller": request[CALLER].name,
+        "caller": await _name_caller(request, route),
         "route": f"{route.method} {route.path}",
         "key": keys[0],
         "fingerprint": hashlib.sha256(content).hexdigest(),
@@ -76,3 +77,9 @@ async def answer_once(
         return response, True
 
     return await database.in_transaction(work)
+
+
+async def _name_caller(request: web.Request, route: Route) -> str:
+    """Whose key it is; who may call without credentials is named by those that are there."""
+    is_for_all = ANONYMOUS.role in route.audience
+    return (await caller_of(request) if is_for_all else request[CALLER]).name

@@ -14,7 +14,8 @@ CREATE OR REPLACE TRIGGER ended_stays_as_it_is BEFORE UPDATE ON bookings
 COMMENT ON TRIGGER ended_stays_as_it_is ON bookings IS 'Times and outcome of what was are kept.';
 
 CREATE OR REPLACE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON bookings
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change(
+        'bookings', 'Bookings end, they are never deleted: cancel it instead.');
 COMMENT ON TRIGGER append_only ON bookings IS 'Bookings end; they are never deleted.';
 
 CREATE OR REPLACE TRIGGER record_change AFTER INSERT OR UPDATE OR DELETE ON dining_tables

@@ -11,7 +11,7 @@ DECLARE
     v_rule jsonb;
     v_taken bigint[] := '{}'::bigint[];
 BEGIN
-    IF p_starts_at IS NOT NULL THEN
+    IF p_starts_at < v_ends_at THEN
         v_rule := judge_booking(
             v_rules, p_starts_at, v_ends_at, v_party, NULL, v_now, interval '24 hours');
         v_taken := taken_tables(p_store_id, p_starts_at, v_ends_at, v_rules, v_now);

@@ -15,7 +15,7 @@ BEGIN
 
     -- Check. Without an end of its own a visit keeps its length.
     SELECT r.result_code, r.document INTO result_code, document
-    FROM refuse_booking(v_old, v_now, '{pending,confirmed}', NULL, NULL) AS r;
+    FROM refuse_booking(v_old, v_now, '{pending,confirmed,seated}', NULL, NULL) AS r;
     IF result_code <> 'ok' THEN RETURN; END IF;
     v_new := v_old;
     v_new.table_id := COALESCE(p_table_id, v_old.table_id);
@@ -27,7 +27,7 @@ BEGIN
         document := booking_document(v_old, v_now);
         RETURN;
     END IF;
-    document := judge_move(v_new, v_rules, p_override, v_now);
+    document := judge_move(v_old, v_new, v_rules, p_override, v_now);
     result_code := COALESCE(document ->> 'code', 'ok');
     document := document - 'code';
     IF result_code <> 'ok' THEN RETURN; END IF;
@@ -39,12 +39,13 @@ BEGIN
     WHERE store_id = p_store_id AND booking_id = p_booking_id
     RETURNING * INTO v_new;
     PERFORM set_change_context(NULL);
-    document := tell_booking(v_new, 'booking.moved', '{"guest": "moved"}',
+    document := tell_booking(v_new, 'booking.moved',
+        CASE v_new.status WHEN 'seated' THEN '{}' ELSE '{"guest": "moved"}' END::jsonb,
         jsonb_build_object('previous', booking_document(v_old, v_now)), v_rules);
 END $$;
 
 COMMENT ON FUNCTION move_booking IS
-    'Another table, another time, for what is pending or confirmed; null keeps what it was. A '
-    'move that changes nothing tells nobody. Codes: ok, outside_rules (rule says which), '
+    'Another table, another time, for what is pending, confirmed or seated; null keeps what it '
+    'was. A move that changes nothing tells nobody. Codes: ok, outside_rules (rule says which), '
     'table_taken, table_closed, unknown_table, booking_closed, wrong_state, unknown_booking, '
     'invalid_request.';

@@ -13,13 +13,19 @@ BEGIN
     v_booking := lock_booking(p_store_id, v_booking_id, p_table_id);
     v_now := clock_timestamp();
 
-    -- Check. What is confirmed is the house's to move.
+    -- Check. What is confirmed is the house's to move; a guest's visit lasts a day at most.
     IF v_booking.booking_id IS NULL THEN
         result_code := 'unknown_link';
         RETURN;
     END IF;
     SELECT r.result_code, r.document INTO result_code, document
     FROM refuse_booking(v_booking, v_now, '{pending}', NULL, NULL) AS r;
+    IF result_code = 'ok'
+        AND p_ends_at - COALESCE(p_starts_at, v_booking.starts_at) > interval '24 hours'
+    THEN
+        result_code := 'outside_rules';
+        document := '{"rule": "length"}';
+    END IF;
     IF result_code <> 'ok' THEN RETURN; END IF;
     SELECT m.result_code, m.document INTO result_code, document
     FROM move_booking(p_store_id, v_booking.booking_id, p_table_id, p_starts_at, p_ends_at,

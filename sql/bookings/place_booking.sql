@@ -8,6 +8,8 @@ DECLARE
     v_rules jsonb := booking_rules_of(p_store_id, p_defaults);
     v_ends_at timestamptz := CASE WHEN NOT p_is_open_ended
         THEN COALESCE(p_ends_at, p_starts_at + visit_length(v_rules, p_guests)) END;
+    v_is_span boolean := COALESCE(
+        isfinite(p_starts_at) AND COALESCE(v_ends_at > p_starts_at, true), false);
     v_table dining_tables;
     v_booking bookings;
     v_rule jsonb;
@@ -19,15 +21,16 @@ BEGIN
     v_now := clock_timestamp();
 
     -- Check.
-    v_conflict := judge_table(
-        p_store_id, p_table_id, p_starts_at, v_ends_at, v_rules, p_override, v_now, NULL);
-    IF NOT p_override THEN
+    IF v_is_span THEN
+        v_conflict := judge_table(
+            p_store_id, p_table_id, p_starts_at, v_ends_at, v_rules, p_override, v_now, NULL);
+    END IF;
+    IF v_is_span AND NOT p_override THEN
         v_rule := judge_booking(
             v_rules, p_starts_at, v_ends_at, p_guests, v_table.seats, v_now);
     END IF;
     result_code := CASE
-        WHEN NOT COALESCE(p_guests > 0 AND isfinite(p_starts_at), false)
-            OR v_ends_at <= p_starts_at THEN 'invalid_request'
+        WHEN NOT (v_is_span AND COALESCE(p_guests > 0, false)) THEN 'invalid_request'
         WHEN v_table.table_id IS NULL THEN 'unknown_table'
         WHEN v_rule IS NOT NULL THEN 'outside_rules'
         ELSE COALESCE(v_conflict ->> 'code', 'created') END;

@@ -19,6 +19,8 @@ BEGIN
         WHEN p_to = 'guest' AND v_guest.email IS NULL THEN 'The guest has no address.'
         WHEN COALESCE(v_booking.ends_at, v_booking.starts_at + interval '24 hours') <= v_now
             THEN 'The booking is past.'
+        WHEN p_mail IN ('received', 'confirmed', 'moved')
+            AND v_booking.closed_at IS NOT NULL THEN 'The booking has ended since.'
         WHEN p_mail = 'reminder'
             AND (v_booking.status, v_booking.version) IS DISTINCT FROM ('confirmed', p_version)
             THEN 'The booking has changed since.'

@@ -31,7 +31,7 @@ BEGIN
         WHEN v_table.table_id IS NULL THEN 'unknown_table'
         WHEN NOT v_table.is_open THEN 'table_closed'
         WHEN COALESCE(v_contact ->> 'email', v_contact ->> 'phone') IS NULL
-            AND p_user_id IS NULL THEN 'contact_required'
+            THEN 'contact_required'
         WHEN v_rule IS NOT NULL THEN 'outside_rules'
         WHEN count_pending(p_store_id, v_contact, p_user_id, v_now) >= p_limit
             THEN 'too_many_bookings'

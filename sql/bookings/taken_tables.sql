@@ -22,7 +22,7 @@ BEGIN
         UNION
         SELECT b.table_id FROM bookings AS b
         WHERE b.store_id = p_store_id AND b.status = 'seated'
-            AND tstzrange(b.starts_at, p_now, '[]') && tstzrange(v_from, v_to)
+            AND b.starts_at < v_to AND p_now >= v_from
     );
 END $$;
 

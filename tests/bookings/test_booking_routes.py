@@ -1,13 +1,16 @@
 """Bookings over HTTP: what guests ask for, what staff do with it, and who is told."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
-from tests.support.aliases import Api
+from tests.support.aliases import Api, Connect
 from tests.support.bookings import Restaurant, at
 from tests.support.builders import bearer, create_key, create_user, token_of
+from tests.support.waits import becomes
 
 # The states, verb by verb: what a verb answers in each, and what a refusal is called.
 STATES = {
@@ -68,7 +71,7 @@ STATES = {
     "move": {
         "pending": (200, "pending"),
         "confirmed": (200, "confirmed"),
-        "seated": (409, "wrong_state"),
+        "seated": (200, "seated"),
         "declined": (409, "booking_closed"),
         "cancelled": (409, "booking_closed"),
         "finished": (409, "booking_closed"),
@@ -173,6 +176,53 @@ async def test_a_move_keeps_the_price_and_one_that_changes_nothing_tells_nobody(
     assert int(payload) == table_id
 
 
+async def test_seated_guests_get_another_table_but_none_where_others_sit(
+    house: Restaurant,
+) -> None:
+    await house.rules(notice_minutes=60)
+    tables = [await house.table() for _ in range(3)]
+    moved = await house.in_state(tables[0], "seated", at(19), at(21))
+    sitting = await house.in_state(tables[1], "seated", at(12), at(13))
+    later = await house.in_state(tables[2], "confirmed", at(20), at(22))
+    await house.sql.execute(
+        "UPDATE bookings SET starts_at = clock_timestamp() - interval '1 h',"
+        " ends_at = clock_timestamp() - interval '1 minute' WHERE booking_id = $1",
+        moved,
+    )
+    status, taken = await house.do("move", moved, table_id=tables[1])
+    assert (status, taken["code"], taken["taken_by"]) == (409, "table_taken", sitting)
+    told = await house.mails()
+    assert await house.code("move", moved, table_id=tables[2]) == (200, "seated")
+    assert await house.code("seat", later) == (409, "table_taken")
+    assert await house.mails() == told, "who sits there needs no mail"
+    assert (await house.events())[-1] == "moved"
+
+
+async def test_a_table_that_is_confirmed_by_hand_meanwhile_is_taken(
+    house: Restaurant, sql: Any, connect_as: Connect
+) -> None:
+    table_id = await house.table()
+    by_hand, asked = [await house.asked(table_id, at(19), at(21)) for _ in range(2)]
+    dba = await connect_as()
+    async with dba.transaction():
+        await dba.execute("UPDATE bookings SET status = 'confirmed' WHERE booking_id = $1", by_hand)
+        confirming = asyncio.create_task(house.do("confirm", asked))
+
+        async def waits() -> bool:
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            return bool(await sql.fetchval(waiting))
+
+        await becomes(waits)
+    status, answer = await confirming
+    assert (status, answer["code"], answer["taken_by"]) == (409, "table_taken", by_hand)
+
+
+async def test_bookings_are_never_deleted(sql: Any) -> None:
+    for statement in ("DELETE FROM bookings", "TRUNCATE bookings CASCADE"):
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="of bookings is"):
+            await sql.execute(statement)
+
+
 async def test_who_sits_past_the_end_keeps_the_table(house: Restaurant, sql: Any) -> None:
     table_id = await house.table()
     seated = await house.in_state(table_id, "seated", at(1, days=1), at(2, days=1))
@@ -239,6 +289,78 @@ async def test_an_end_before_the_start_is_refused(house: Restaurant) -> None:
     table_id = await house.table()
     status, answer = await house.ask(table_id, at(19), at(19))
     assert (status, answer["code"]) == (422, "invalid_request")
+
+
+# No UTC, no PostgreSQL time, or none in four digits a day later.
+ENDS_OF_TIME = (
+    *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"),
+    *("9999-12-31T23:59:59.999999999Z", "9999-12-31T00:00:00Z"),
+)
+
+
+@pytest.mark.parametrize("time", ENDS_OF_TIME)
+async def test_times_beyond_the_calendar_are_refused(house: Restaurant, time: str) -> None:
+    table_id = await house.table()
+    booking_id = await house.asked(table_id, at(19), at(21))
+    wanted = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": "12345"}
+    for fields in ({"starts_at": time}, {"ends_at": time}):
+        body = {"json": wanted | fields}
+        moving = {"json": {**fields, "override": True}}
+        for status, answer in (
+            await house.send("GET", "/tables", params=fields),
+            await house.send("POST", "/bookings", **body),
+            await house.as_staff("POST", "/bookings/place", **body),
+            await house.as_staff("POST", f"/bookings/{booking_id}/move", **moving),
+        ):
+            assert (status, answer["errors"][0]["field"]) == (422, next(iter(fields)))
+    status, _ = await house.as_staff("GET", "/bookings", params={"from": time})
+    assert status == 422
+
+
+async def test_a_long_visit_is_not_moved_beyond_the_calendar(house: Restaurant) -> None:
+    body = {"table_id": await house.table(), "starts_at": at(19).isoformat()}
+    long = body | {"ends_at": at(19, days=400).isoformat()}
+    _, booking = await house.as_staff("POST", "/bookings/place", json=long)
+    last = {"starts_at": "9998-12-31T23:00Z"}
+    status, answer = await house.do("move", booking["booking_id"], **last)
+    assert (status, answer["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_a_placed_visit_that_ends_before_it_begins_is_refused(
+    house: Restaurant, override: bool
+) -> None:
+    times = {"starts_at": at(20).isoformat(), "ends_at": at(19).isoformat()}
+    body = {"table_id": await house.table(), **times, "override": override}
+    status, answer = await house.as_staff("POST", "/bookings/place", json=body)
+    assert (status, answer["code"]) == (422, "invalid_request")
+
+
+async def test_a_user_without_an_address_gives_a_contact_and_one_with_it_need_not(
+    house: Restaurant, api: Api, sql: Any
+) -> None:
+    user_id = await create_user(sql, "ann")
+    headers = bearer(await token_of(sql, api, user_id))
+    content = {"table_id": await house.table(), "starts_at": at(19).isoformat()}
+    status, answer = await house.send("POST", "/bookings", json=content, headers=headers)
+    assert (status, answer["code"]) == (422, "contact_required")
+    await sql.execute("UPDATE users SET email = 'ann@example.org' WHERE user_id = $1", user_id)
+    assert (await house.send("POST", "/bookings", json=content, headers=headers))[0] == 201
+
+
+async def test_an_idempotency_key_is_the_signed_in_users_own(
+    house: Restaurant, api: Api, sql: Any
+) -> None:
+    content = {"table_id": await house.table(), "starts_at": at(19).isoformat(), "phone": "12345"}
+    made = []
+    for login in ("ann", "bob", "ann"):
+        user_id = await sql.fetchval("SELECT user_id FROM users WHERE login = $1", login)
+        user_id = user_id or await create_user(sql, login)
+        headers = bearer(await token_of(sql, api, user_id)) | {"Idempotency-Key": "1"}
+        status, booking = await house.send("POST", "/bookings", json=content, headers=headers)
+        assert status == 201
+        made.append(booking["booking_id"])
+    assert made[0] == made[2] != made[1]
 
 
 async def test_a_contact_is_needed_and_a_phone_will_do(house: Restaurant) -> None:

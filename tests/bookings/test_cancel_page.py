@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from service.domains import bookings
+from service.results import Refusal
 from tests.support.bookings import Restaurant, at
 from tests.support.browser import browsing, needs_browser
 
@@ -60,6 +62,19 @@ async def test_the_button_cancels_once_and_a_second_press_says_so(
     assert await state(house, booking_id) == "cancelled"
 
 
+async def test_what_fails_around_the_button_has_cancelled_nothing(
+    house: Restaurant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise Refusal("database_unavailable")
+
+    monkeypatch.setattr(bookings, "_linked", fail)
+    booking_id = await house.in_state(await house.table(), "confirmed", at(19), at(21))
+    response = await house.api.post(f"{PAGE}?token={await linked(house, booking_id)}")
+    assert response.status == 503
+    assert await state(house, booking_id) == "confirmed"
+
+
 async def test_a_link_of_what_has_ended_says_so(house: Restaurant) -> None:
     booking_id = await house.in_state(await house.table(), "finished", at(19), at(21))
     path = f"{PAGE}?token={await linked(house, booking_id)}"
@@ -95,6 +110,10 @@ async def test_a_guest_moves_what_is_pending_by_the_link(house: Restaurant) -> N
         "POST", "/bookings/move", json={"starts_at": "2020-01-01T00:00:00Z"}, **move
     )
     assert (status, answer["code"], answer["rule"]) == (422, "outside_rules", "past")
+    status, answer = await house.send(
+        "POST", "/bookings/move", json={"ends_at": at(45).isoformat()}, **move
+    )
+    assert (status, answer["code"], answer["rule"]) == (422, "outside_rules", "length")
     await house.do("confirm", booking_id)
     status, answer = await house.send(
         "POST", "/bookings/move", json={"starts_at": at(18).isoformat()}, **move

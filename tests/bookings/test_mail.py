@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import trustme
 from icalendar import Calendar
+from msgspec import structs
 
-from service.delivery.mail import relay_of
+from service.delivery.mail import Booking, calendar_entry, relay_of
+from service.guest_pages import Pages
 from service.settings import SettingsError, read_settings
 from tests.support.aliases import Run
 from tests.support.bookings import Restaurant, at
@@ -104,6 +106,36 @@ async def test_confirmed_moved_and_cancelled_carry_calendar_entries(
     assert events[0]["dtstart"].params["TZID"] == "Europe/Berlin"
     methods = [mail.get_body(("plain",)) is not None for mail in server.mails]
     assert all(methods)
+
+
+def test_what_is_pending_is_tentative_in_a_calendar() -> None:
+    booking = Booking(
+        *(1, "pending", 2, at(19), at(21), 2, 3, "Ann", "ann@example.org", None, None, "UTC"),
+        "Harbour",
+    )
+    for status, said in (("pending", "TENTATIVE"), ("confirmed", "CONFIRMED")):
+        entry = calendar_entry(
+            *("main", structs.replace(booking, status=status), Pages().words(None), "REQUEST"),
+            *("house@example.org", at(1)),
+        )
+        assert str(Calendar.from_ical(entry).walk("VEVENT")[0]["status"]) == said
+
+
+async def test_good_news_that_comes_after_the_end_is_not_sent(house: Restaurant) -> None:
+    booking_id = await house.in_state(await house.table(), "confirmed", at(19), at(21))
+    prepare = (
+        "SELECT result_code FROM prepare_booking_mail('main', $1, 'guest', $2::text, 2,"
+        " sha256(convert_to($2::text, 'UTF8')), '{}')"
+    )
+    assert await house.sql.fetchval(prepare, booking_id, "confirmed") == "ok"
+    await house.do("cancel", booking_id)
+    for mail, code in (
+        ("received", "not_needed"),
+        ("confirmed", "not_needed"),
+        ("moved", "not_needed"),
+        ("cancelled", "ok"),
+    ):
+        assert await house.sql.fetchval(prepare, booking_id, mail) == code
 
 
 async def test_each_guest_reads_their_own_language_and_a_house_has_its_words(

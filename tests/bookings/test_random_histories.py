@@ -74,11 +74,16 @@ class Model:
     def move(self, number: int, table: int, start: int, end: int) -> str:
         booking = self.bookings[number]
         state = booking[3]
-        if state not in ("pending", "confirmed"):
+        if state not in ("pending", "confirmed", "seated"):
             return "booking_closed" if state in ENDED else "wrong_state"
         if [table, start, end] == booking[:3]:
             return str(state)
-        if state == "confirmed" and self.is_taken(table, start, end, but=number):
+        seated = {
+            n for n, each in self.bookings.items() if each[0] == table and each[3] == "seated"
+        }
+        if state == "seated" and seated - {number}:
+            return "table_taken"
+        if state != "pending" and self.is_taken(table, start, end, but=number):
             return "table_taken"
         if not self.open[table]:
             return "table_closed"

@@ -40,6 +40,16 @@ async def test_with_a_time_only_free_ones_are_listed(house: Restaurant) -> None:
     assert (status, answer["code"]) == (422, "invalid_request")
 
 
+async def test_guests_who_sit_down_early_spoil_no_search(house: Restaurant) -> None:
+    early, free = await house.table(), await house.table()
+    await house.in_state(early, "seated", at(19), at(21))
+    assert await listed(house, starts_at=at(20).isoformat()) == [free]
+    assert await listed(house, starts_at=at(21).isoformat()) == [early, free]
+    backwards = {"starts_at": at(20).isoformat(), "ends_at": at(19).isoformat()}
+    status, answer = await house.send("GET", "/tables", params=backwards)
+    assert (status, answer["code"]) == (422, "invalid_request")
+
+
 async def test_lists_are_paged(house: Restaurant) -> None:
     ids = [await house.table() for _ in range(5)]
     _, page = await house.send("GET", "/tables", params={"limit": 3})
