@@ -14,6 +14,21 @@ BEGIN
         SELECT 'ok', s.product_id, '', s.on_hand, s.reserved, s.available
         FROM stock_as_of(p_store_id, p_at) AS s WHERE s.product_id > p_after COLLATE "C"
         ORDER BY s.product_id COLLATE "C" LIMIT p_limit;
+    ELSIF p_product_ids IS NULL AND p_limit <= 1001 THEN
+        -- A page, and one more to tell whether another follows: its ids first, then each row by its
+        -- key. A merge join would read all products up to there: 540 ms of a million, for 40.
+        RETURN QUERY
+        SELECT 'ok', l.product_id, l.name, l.on_hand, l.reserved, l.available
+        FROM (
+            SELECT s.product_id FROM stock AS s
+            WHERE s.store_id = p_store_id AND s.product_id > p_after COLLATE "C" AND s.on_hand <> 0
+            ORDER BY s.product_id LIMIT p_limit
+        ) AS n
+        CROSS JOIN LATERAL (
+            SELECT v.* FROM stock_levels AS v
+            WHERE v.store_id = p_store_id AND v.product_id = n.product_id LIMIT 1
+        ) AS l
+        ORDER BY l.product_id;
     ELSIF p_product_ids IS NULL THEN
         RETURN QUERY
         SELECT 'ok', l.product_id, l.name, l.on_hand, l.reserved, l.available

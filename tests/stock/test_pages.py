@@ -1,5 +1,6 @@
 """A store of any size is read page by page; all at once up to what one document may hold."""
 
+import json
 from typing import Any
 
 import pytest
@@ -105,6 +106,26 @@ async def test_clean_answers_what_one_document_holds_and_where_to_go_on(
     assert [item["quantity"] for item in body["store"]["report"]] == [2, 2, 2]
     assert body["next"] == "c"
     assert await read(api, "?after=c") == (["d"], None)
+
+
+async def test_a_page_costs_the_same_wherever_it_is(sql: Any) -> None:
+    await sql.execute("SELECT create_store('main')")
+    await sql.execute(
+        "INSERT INTO products (store_id, product_id)"
+        " SELECT 'main', 'p' || n FROM generate_series(10000, 29999) AS n"
+    )
+    await sql.execute("SET holdfast.bulk = 'on'; UPDATE stock SET on_hand = 1; ANALYZE")
+
+    async def blocks(after: str) -> int:
+        """How many pages of tables and indexes are read."""
+        plan = await sql.fetchval(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT json)"
+            f" SELECT * FROM list_stock('main', NULL, NULL, '{after}', 11)"
+        )
+        return int(json.loads(plan)[0]["Plan"]["Shared Hit Blocks"])
+
+    await blocks("")  # reads the catalogs, too
+    assert await blocks("p29980") < 300
 
 
 async def test_a_page_of_an_unknown_store_is_404(api: Api) -> None:
