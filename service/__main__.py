@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from service import __version__, commands, results
 from service.commands import serve, worker
 from service.database.embedded.files import EmbeddedError
-from service.database.outcomes import CANNOT_SERVE, MIGRATE
+from service.database.outcomes import MIGRATE, NOT_MIGRATED
 from service.logs import set_up_logs
 from service.server import ServeError
 from service.settings import SettingsError, read_settings, unknown_settings
@@ -72,7 +72,7 @@ def _said_by(error: Exception) -> str:
     """What an error says to a person, and the remedy where the schema is not as it has to be."""
     cause = getattr(error, "orig", None) or error
     said = f"{cause}".replace("\n", " ")
-    if getattr(cause, "sqlstate", None) in CANNOT_SERVE:
+    if getattr(cause, "sqlstate", None) in NOT_MIGRATED:
         said += f". Perhaps it needs: {MIGRATE}"
     return said
 

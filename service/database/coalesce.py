@@ -31,7 +31,7 @@ from contextvars import Context
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from service.database.pool import in_transaction
+from service.database.pool import begin_patience, in_transaction
 from service.results import Refusal
 
 Item = TypeVar("Item", contravariant=True)
@@ -176,6 +176,7 @@ class Coalescer(Generic[Item, Answer]):
         """Send a batch and hand out its answers; where it failed as a whole, find the guilty."""
         store_id, items = batch[0].store_id, [item for each in batch for item in each.items]
         self.on_batch(len(items))
+        begin_patience(time.monotonic() - batch[0].since)
         try:
             answers = await self._calls.send(store_id, items, is_patient=lane.is_patient)
             if len(answers) != len(items):

@@ -33,6 +33,7 @@ SETTINGS = {
 }
 
 POOLED = ("pooler", "transaction")
+ADD_POOLER = f"add ?{'='.join(POOLED)} to the URL"
 
 # Seconds and tries after which the kernel gives a connection up: idle ones that answer no probe,
 # and busy ones whose packets nobody acknowledges.
@@ -85,7 +86,9 @@ async def connect(
         return await dial(dsn, command_timeout=seconds)
     settings = SETTINGS | ({} if seconds else {"statement_timeout": "0"}) | settings
     try:
-        return await dial(dsn, command_timeout=seconds, server_settings=settings | {"role": role})
+        connection = await dial(
+            dsn, command_timeout=seconds, server_settings=settings | {"role": role}
+        )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         connection = await dial(dsn, command_timeout=seconds, server_settings=settings)
         if not await connection.fetchval("SELECT to_regnamespace('holdfast') IS NOT NULL"):
@@ -95,6 +98,10 @@ async def connect(
             )
         logger.warning("Working as the login itself, not as %s: %s", role, error)
         return connection
+    if await connection.fetchval("SELECT current_setting('role')") != role:
+        await connection.close()
+        raise Unreachable(f"{place_of(dsn)} is a pooler that drops our settings; {ADD_POOLER}")
+    return connection
 
 
 async def dial(dsn: str, **arguments: Any) -> Any:
@@ -133,7 +140,7 @@ def place_of(dsn: str) -> str:
 def _cause(error: Exception) -> str:
     """What an error of connecting says to a person."""
     if "unsupported startup parameter" in str(error):
-        return f"a pooler that takes no settings; add ?{'='.join(POOLED)} to the URL ({error})"
+        return f"a pooler that takes no settings; {ADD_POOLER} ({error})"
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_SECONDS:.0f} s"
     if isinstance(error, ConnectionError) and error.errno:

@@ -21,8 +21,8 @@ ROLLED_BACK = {
 }
 LOCK_TIMEOUT = "55P03"  # lock_not_available
 STATEMENT_TIMEOUT = "57014"  # query_canceled
-CANNOT_SERVE = {
-    "25006",  # read_only_sql_transaction: this server has become a standby
+READ_ONLY = "25006"  # read_only_sql_transaction: this server has become a standby
+NOT_MIGRATED = {
     "3F000",  # invalid_schema_name: not migrated yet
     "42883",  # undefined_function: likewise, or migrated by another release
     "42P01",  # undefined_table: likewise
@@ -52,8 +52,9 @@ def explain(error: Exception) -> Refusal:
         return Refusal("database_timeout")
     if state == "22003":  # numeric_value_out_of_range
         return Refusal("out_of_range")
-    if state in CANNOT_SERVE:
-        logger.error("PostgreSQL cannot serve this: %s. Perhaps it needs: %s", cause, MIGRATE)
+    if state == READ_ONLY or state in NOT_MIGRATED:
+        remedy = "It is a standby?" if state == READ_ONLY else f"Perhaps it needs: {MIGRATE}"
+        logger.error("PostgreSQL cannot serve this: %s. %s", cause, remedy)
         return Refusal("database_unavailable")
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if state in GONE or state is None or state.startswith("08") or is_lost:

@@ -35,6 +35,8 @@ POOL_SECONDS = 0.8
 """How long a call waits for a connection: an overloaded service says so within a second."""
 SHORTEST_CALL = 1.0
 """Seconds that a call is given, also when its request has no patience left."""
+SILENT = 0.75
+"""Of the longest call: an answer that takes so long comes from no server that works."""
 ATTEMPTS = 4
 COMPLAINT_SECONDS = 1.0
 """Between lines of the log that say the same of every caller."""
@@ -53,8 +55,8 @@ _transaction: ContextVar[AsyncConnection | None] = ContextVar("_transaction", de
 class _Patience:
     """How many seconds the calls of one request may still wait for the database."""
 
-    def __init__(self) -> None:
-        self.left = CALL_SECONDS
+    def __init__(self, waited: float = 0.0) -> None:
+        self.left = CALL_SECONDS - waited
 
 
 class _Trusted:
@@ -69,9 +71,12 @@ class _Trusted:
 _patience: ContextVar[_Patience | None] = ContextVar("_patience", default=None)
 
 
-def begin_patience() -> None:
-    """Let all calls of this task from now on, one after another, wait no longer than one may."""
-    _patience.set(_Patience())
+def begin_patience(waited: float = 0.0) -> None:
+    """Let all calls of this task from now on, one after another, wait no longer than one may.
+
+    Of that so many seconds were waited already.
+    """
+    _patience.set(_Patience(waited))
 
 
 def in_transaction() -> bool:
@@ -253,7 +258,8 @@ class Database:
     async def _waiting(self) -> AsyncIterator[None]:
         """Wait for the server as long as the request has patience, else raise TimeoutError.
 
-        A server that went silent has gone so for every connection that is open: all are given up.
+        A server that says nothing for longer than all its timeouts has gone silent for every
+        connection that is open: all are given up.
         """
         patience = _patience.get() or _Patience()
         began = time.monotonic()
@@ -261,7 +267,8 @@ class Database:
             async with asyncio.timeout(max(SHORTEST_CALL, patience.left)):
                 yield
         except TimeoutError:
-            self._trusted.since = time.monotonic()
+            if time.monotonic() - began > SILENT * CALL_SECONDS:
+                self._trusted.since = time.monotonic()
             raise
         finally:
             patience.left -= time.monotonic() - began

@@ -6,23 +6,20 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from service.database.connections import Unreachable
-from service.database.outcomes import CANNOT_SERVE, MIGRATE
+from service.database.outcomes import MIGRATE, NOT_MIGRATED, READ_ONLY
 from service.database.pool import Database
 from service.results import Refusal
 
 SECONDS = 1.0
 # Without ids and quantity: it is refused before anything is locked or written.
-PROVE = text(
-    "SELECT result_code, current_setting('transaction_read_only') = 'on' AS is_read_only"
-    " FROM reserve_stock(:store_id, NULL, NULL, NULL)"
-)
+PROVE = text("SELECT result_code FROM reserve_stock(:store_id, NULL, NULL, NULL)")
 
 
 async def prove_ready(database: Database, store_id: str) -> None:
     """Return when a reservation could be made now; else raise a Refusal that says what to do."""
     try:
         async with asyncio.timeout(SECONDS):
-            row = await database.read(PROVE, store_id=store_id)
+            await database.read(PROVE, store_id=store_id)
     except TimeoutError:
         detail = f"PostgreSQL gave no answer within {SECONDS:.0f} s."
         raise Refusal("database_unavailable", detail) from None
@@ -30,8 +27,6 @@ async def prove_ready(database: Database, store_id: str) -> None:
         raise Refusal(refusal.code, _detail(refusal)) from refusal
     except DBAPIError as error:  # a defect of a function, or of what was made of it by hand
         raise Refusal("database_unavailable", f"PostgreSQL says: {error.orig}") from error
-    if row.is_read_only:
-        raise Refusal("database_unavailable", "This PostgreSQL takes no writes: a standby?")
 
 
 def _detail(error: BaseException) -> str:
@@ -41,6 +36,7 @@ def _detail(error: BaseException) -> str:
     if isinstance(error, Refusal):
         return ""
     said = str(error).partition("\n")[0]
-    if getattr(error, "sqlstate", None) in CANNOT_SERVE or MIGRATE in said:
+    state = getattr(error, "sqlstate", None)
+    if state in NOT_MIGRATED:
         return f"PostgreSQL says: {said}. To mend it: {MIGRATE}"
-    return said
+    return f"PostgreSQL says: {said}: a standby?" if state == READ_ONLY else said

@@ -6,7 +6,7 @@ FAULTS 12 and 40, and what becomes of connections that a server's restart left b
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -103,6 +103,40 @@ async def test_a_silent_server_is_given_up_and_served_again_once_it_answers(
     link.heal()
     assert (await api.post(RESERVE, json=callback())).status == 200
     assert await sql.fetchval("SELECT reserved FROM stock") == 4
+
+
+async def test_whoever_comes_while_the_server_is_silent_waits_once_and_it_is_served_at_once_after(
+    serve: Serve, link: Link, stocked: Stocked, sql: Any
+) -> None:
+    await stocked({"7": 50})
+    api = await serve(link.url)
+    await post_all(api, [callback(reservation_id=str(number)) for number in range(1, 4)])
+    await asyncio.gather(*(api.get(f"{RESERVE}/1") for _ in range(4)))
+    link.silence()
+
+    async def waits(answer: Awaitable[Any]) -> tuple[int, float]:
+        began = time.monotonic()
+        response = await answer
+        return response.status, time.monotonic() - began
+
+    waiting = []
+    for number in range(10, 17):
+        body = callback(reservation_id=str(number), quantity=1)
+        key = {"Idempotency-Key": str(number)}
+        waiting += [
+            asyncio.create_task(waits(api.post(RESERVE, json=body))),
+            asyncio.create_task(waits(api.get(f"{RESERVE}/1"))),
+            asyncio.create_task(waits(api.post(RESERVE, json=body, headers=key))),
+        ]
+        await asyncio.sleep(1)
+    answers = await asyncio.gather(*waiting)
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < connections.CALL_SECONDS + 2
+    link.heal()
+    began = time.monotonic()
+    assert (await api.post(RESERVE, json=callback(reservation_id="20"))).status == 200
+    assert (await api.get(f"{RESERVE}/1")).status == 200
+    assert time.monotonic() - began < 2
 
 
 async def test_ready_notices_within_a_second_that_the_server_is_silent(
