@@ -8,39 +8,42 @@ DEMO ?= --demo
 BENCH ?= all
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check coverage faults bench format clean
+.PHONY: run test check coverage faults bench format clean help
 
-run: $(VENV)/.run
+run: $(VENV)/.run ## Serve on http://127.0.0.1:8080, with a PostgreSQL of our own
 	$(BIN)/python -m service serve $(DEMO)
 
 # Two test processes: much of a test is waiting for PostgreSQL.
-test: $(VENV)/.test
+test: $(VENV)/.test ## Run every test; ARGS="-k reserve -x" picks
 	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term --cov-report=html --cov-report=xml \
 		--cov-report=json:reports/coverage.json $(ARGS)
 
-check: $(VENV)/.test
+check: $(VENV)/.test ## Formatting, lint, types, layout of the SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint -q sql
 
 # On PostgreSQL with plpgsql_check (Debian: postgresql-15-plpgsql-check), so that sql/ is measured.
-coverage: test
+coverage: test ## Test, then write docs/coverage.md
 	$(BIN)/python -m tests.coverage_summary
 
-faults: $(VENV)/.test
+faults: $(VENV)/.test ## Kill processes and cut links for minutes
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
 
 # All of it; one part is make bench BENCH=holdfast, see bench/README.md.
-bench: $(VENV)-bench/.bench
+bench: $(VENV)-bench/.bench ## Measure beside the peers; see bench/README.md
 	$(VENV)-bench/bin/python -m bench $(BENCH) $(ARGS)
 
-format: $(VENV)/.test
+format: $(VENV)/.test ## Mend what a program can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix -q sql
 
-clean:
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.* ## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+clean: ## Remove what was set up and left over; no data
 	rm -rf $(VENV) $(VENV)-bench reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.txt

@@ -72,7 +72,10 @@ def _said_by(error: Exception) -> str:
     """What an error says to a person, and the remedy where the schema is not as it has to be."""
     cause = getattr(error, "orig", None) or error
     said = f"{cause}".replace("\n", " ")
-    if getattr(cause, "sqlstate", None) in NOT_MIGRATED:
+    state = getattr(cause, "sqlstate", None)
+    if state == "42501":  # insufficient_privilege
+        said += ". The owner's login goes into HOLDFAST_MIGRATION_URL"
+    if state in NOT_MIGRATED:
         said += f". Perhaps it needs: {MIGRATE}"
     return said
 

@@ -4,8 +4,10 @@ import argparse
 import sys
 
 from service.commands import Commands
+from service.commands.first_start import fill_store
 from service.database import migrate
 from service.database.connections import dial
+from service.database.prepare import set_up
 from service.database.roles import shortcomings
 from service.database.sql_files import read_file
 from service.database.urls import owner_url
@@ -22,13 +24,19 @@ BY_HAND = """\
 
 def add(commands: Commands) -> None:
     """Tell the command line of it."""
-    newest = "bring the database to the newest schema"
+    newest = "bring the database to the newest schema, with the stores that the settings name"
     parser = commands.add_parser("migrate", help=newest, description=newest)
     parser.add_argument(
         "--sql-roles",
         action="store_true",
         help="only print the SQL by which an administrator makes roles and logins",
     )
+    parser.add_argument(
+        "--first-start",
+        action="store_true",
+        help="also what serve does for a developer: an admin, and with --demo a small stock",
+    )
+    parser.add_argument("--demo", action="store_true", help="see serve --demo")
     parser.set_defaults(run=run)
 
 
@@ -38,7 +46,9 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
         print("\n".join([BY_HAND, read_file("roles/roles.sql"), read_file("roles/logins.sql")]))
         return 0
     async with owner_url(settings) as dsn:
-        await migrate.upgrade_in_thread(dsn)
+        await set_up(settings, dsn)
+        if arguments.first_start:
+            await fill_store(settings, dsn, demo=arguments.demo)
         connection = await dial(dsn)
         try:
             state = await migrate.state_of(connection)

@@ -91,6 +91,10 @@ NO_CONTRIB = (
 )
 
 
+class NotOwner(CommandError):
+    """The schema is left to another login, which is its owner's."""
+
+
 def create_owner_engine(url: str | None = None) -> AsyncEngine:
     """An engine for schema work on `url`, by default the one the settings name."""
     dsn = url or read_settings().owner_url
@@ -175,6 +179,8 @@ def prepare_database(connection: Connection) -> None:
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}{authorization}"))
         if not owner:
             logger.warning("This login may not work as %s: it will own everything itself.", OWNER)
+    elif not roles.may_own(connection):
+        raise NotOwner("the schema's owner is none that this login may work as")
     roles.give_to_owner(connection)
     roles.set_search_path(connection)
     roles.take_owner(connection)

@@ -38,6 +38,9 @@ async def prepare(settings: Settings, owner_dsn: str, fill: Fill) -> None:
             await set_up(settings, owner_dsn)
             await fill(owner_dsn)
             break
+        except migrate.NotOwner as error:
+            logger.info("Not migrated, that is left to its owner's login: %s", error)
+            break
         except CommandError as error:  # an older release beside a newer one, or after it
             logger.warning("Not migrated, the schema is served as it is: %s", error)
             break

@@ -22,6 +22,8 @@ SELECT count(*) > 0 FROM pg_roles WHERE rolname = :role AND pg_has_role(oid,
         THEN 'MEMBER' ELSE 'SET' END)
 """
 
+SCHEMA_OWNER = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema"
+
 # Objects of ours that are another's, as a dump leaves them that was restored where there was no
 # such role. What belongs to an extension, or comes along with a table, is left out.
 STRANGERS = """
@@ -140,10 +142,14 @@ def takes(connection: Connection, role: str) -> bool:
     return bool(connection.scalar(text(TAKES), {"role": role}))
 
 
+def may_own(connection: Connection) -> bool:
+    """Whether this login may work as the schema's owner, whoever that is."""
+    return takes(connection, str(connection.scalar(text(SCHEMA_OWNER), {"schema": SCHEMA})))
+
+
 def take_owner(connection: Connection) -> None:
     """Work as the schema's owner, where this login may."""
-    owner = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema"
-    role = connection.scalar(text(owner), {"schema": SCHEMA})
+    role = connection.scalar(text(SCHEMA_OWNER), {"schema": SCHEMA})
     if role and takes(connection, role):
         connection.execute(text("SELECT set_config('role', :role, false)"), {"role": role})
 

@@ -288,6 +288,15 @@ def test_the_example_names_every_setting_with_its_default() -> None:
     assert read_settings(example) == Settings()
 
 
+def test_compose_hands_every_setting_on_or_settles_it() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    handed_on = set(re.findall(r"^    +(HOLDFAST_[A-Z_]+):", compose, re.M))
+    settled = {"host", "port", "data_dir", "listen_url"}
+    wanted = {f"HOLDFAST_{name.upper()}" for name in set(Settings.__struct_fields__) - settled}
+    assert wanted - handed_on == set()
+    assert unknown_settings(dict.fromkeys(handed_on, "")) == []
+
+
 def test_origins_are_sites_separated_by_spaces() -> None:
     origins = "https://a.example http://localhost:3000"
     assert read_settings({"HOLDFAST_CORS_ORIGINS": origins}).cors_origins == origins
