@@ -96,7 +96,6 @@ async def test_python_calls_few_functions_for_a_reservation(wires: list[Wire]) -
         await reserve(wires, number * TOGETHER + 1)
     profile.disable()
     calls = pstats.Stats(profile).total_calls / ROUNDS / TOGETHER  # type: ignore[attr-defined]
-    print("calls", calls)
     assert calls <= MOST_CALLS
 
 
@@ -107,7 +106,6 @@ async def test_postgresql_writes_little_for_a_reservation(wires: list[Wire], sql
     for number in range(1, ROUNDS + 1):
         await reserve(wires, number * TOGETHER + 1)
     written_ahead = (await sql.fetchval(position) - before) / ROUNDS / TOGETHER
-    print("wal", written_ahead)
     assert written_ahead <= MOST_WAL
 
 
@@ -128,5 +126,4 @@ async def test_postgresql_looks_at_few_pages_for_a_reservation(
         await reserve(wires, number * TOGETHER + 1)
     assert len(plans) == ROUNDS
     pages = [plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans]
-    print("pages", pages)
     assert pages[-1] / TOGETHER <= MOST_PAGES
