@@ -58,6 +58,10 @@ class Work:
     statuses: tuple[int, ...] = (200,)
     size: int = 1
     """Reservations in a request."""
+    script: str = "reserve.lua"
+    path: str = "/api/v1/reserve"
+    writes: str = "reservations"
+    """The table that has a new row for each success."""
 
 
 async def run(*command: str | Path, **environment: str) -> str:
@@ -95,15 +99,18 @@ def find_program(name: str, package: str) -> str:
 
 
 async def run_wrk(
-    url: str, script: str, work: Work, *, run_number: int, connections: int, seconds: float,
-    good_text: str,
+    url: str, work: Work, *, run_number: int, connections: int, seconds: float,
+    good_text: str = "", buyers: str = "",
 ) -> Figures:  # fmt: skip
-    """Ask `url` for so many seconds over so many connections that stay open."""
+    """Ask a server for so many seconds over so many connections that stay open.
+
+    `buyers` are those of works that need credentials: `token account` pairs, with commas between.
+    """
     said = await run(
         find_program("wrk", "wrk"),
         *(f"-t{min(THREADS, connections)}", f"-c{connections}", f"-d{math.ceil(seconds)}s"),
-        *("--timeout", "10s", "-s", HERE / "lua" / script, url, "--"),
-        *map(str, (run_number, *work.products, work.statuses, good_text, work.size)),
+        *("--timeout", "10s", "-s", HERE / "lua" / work.script, url + work.path, "--"),
+        *map(str, (run_number, *work.products, work.statuses, good_text, work.size, buyers)),
         LUA_PATH=f"{HERE}/lua/?.lua",
     )
     return parse_wrk(said, work.size, longest=math.ceil(seconds) + HELD_UP)

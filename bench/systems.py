@@ -1,6 +1,7 @@
 """The systems that are measured: how each is filled, started, asked, and proved right."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 
 from bench import cpu
@@ -31,8 +33,11 @@ from bench.load import (
 )
 from service.database import migrate
 from service.settings import ROOT
+from service.web.passwords import HASHER
 
 PROCESSES = 2
+BUYERS = 20
+PASSWORD = "correct horse battery"  # noqa: S105
 WARM_UP = 2.0
 """Seconds of load before the measured ones."""
 SECONDS_TO_START = 60.0
@@ -42,8 +47,16 @@ UNIFORM = Work("uniform", (1, PRODUCTS))
 HOT = Work("hot", (1, 1))
 REFUSED = Work("sold out", (ALL_PRODUCTS, ALL_PRODUCTS), statuses=(409,))
 HALF = Work("half sold out", (1, ALL_PRODUCTS), statuses=(200, 409))
-BATCH = Work("batch of 500", (1, PRODUCTS), size=500)
-WORKS = (UNIFORM, HOT, REFUSED, HALF, BATCH)
+BATCH = Work(
+    "batch of 500", (1, PRODUCTS), size=500, script="batch.lua", path="/api/v1/reserve/batch"
+)
+HOLD = Work("hold", (1, PRODUCTS), statuses=(201,), script="hold.lua", path="/api/v1/reservations")
+STORE = Work(
+    "supply and demand", (1, PRODUCTS), script="store.lua", path="/api/v1/stores/main",
+    writes="stock_movements",
+)  # fmt: skip
+BUY = Work("buy", (1, PRODUCTS), script="buy.lua", path="/api/v1/products/buy", writes="purchases")
+WORKS = (UNIFORM, HOT, REFUSED, HALF, BATCH, HOLD, STORE, BUY)
 
 _run_numbers = count(1)
 
@@ -80,8 +93,7 @@ class HttpSystem(System):
     """A system that is asked over HTTP."""
 
     works: tuple[Work, ...] = (UNIFORM, HOT)
-    script = "reserve.lua"
-    path = "/api/v1/reserve"
+    schema = "public"
     good_text = ""
 
     def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
@@ -92,37 +104,48 @@ class HttpSystem(System):
         """What they find in their environment."""
         return {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port)}
 
-    async def rows(self, url: str) -> tuple[int, int]:
-        """Reservations in the database, and units reserved in its stock."""
+    async def rows(self, url: str, work: Work) -> tuple[int, int]:
+        """Rows that the work writes, and whether units reserved are those of reservations (0)."""
         connection = await asyncpg.connect(url)
+        await connection.execute(f"SET search_path = {self.schema}")
         row = await connection.fetchrow(
-            "SELECT (SELECT count(*) FROM reservations), (SELECT sum(reserved) FROM stock)"
+            f"SELECT (SELECT count(*) FROM {work.writes}),"  # noqa: S608
+            " (SELECT sum(reserved) FROM stock) - (SELECT count(*) FROM reservations)"
         )
         await connection.close()
         assert row
         return int(row[0]), int(row[1])
 
+    async def wake(self, port: int) -> None:
+        """Wait until it serves as fast as it will."""
+
+    async def buyers(self, port: int) -> str:
+        """Those who buy: `token account` pairs, with commas between."""
+        raise NotImplementedError
+
     async def measure_on(
         self, cluster: Cluster, url: str, work: Work, connections: int, seconds: float
     ) -> Figures:
         """Start, warm up, measure, stop, and prove."""
-        rows_before, _ = await self.rows(url)
+        rows_before, _ = await self.rows(url, work)
         log = cluster.folder / f"{self.name}.log"
         port = free_port()
         figures = []
         async with started(self.commands(port), self.environment(url, port), port, log) as pids:
+            await self.wake(port)
+            buyers = await self.buyers(port) if work == BUY else ""
             for duration in (WARM_UP, seconds):
                 began = cpu.spent(pids, cluster.postgres.pid)
                 commits = await cluster.commits(url)
                 figures.append(
                     await run_wrk(
-                        f"http://127.0.0.1:{port}{self.path_of(work)}",
-                        self.script_of(work),
+                        f"http://127.0.0.1:{port}",
                         work,
                         run_number=next(_run_numbers),
                         connections=connections,
                         seconds=duration,
                         good_text=self.good_text,
+                        buyers=buyers,
                     )
                 )
             spent = cpu.spent(pids, cluster.postgres.pid).since(began)
@@ -130,26 +153,18 @@ class HttpSystem(System):
             rss = max(peak_rss(pid) for pid in cpu.descendants(pids))
         accepted = sum(each.accepted for each in figures) * work.size
         # wrk leaves when the time is over; what it did not wait for may have been done.
-        in_flight = len(figures) * connections * work.size if 200 in work.statuses else 0
-        rows, reserved = await self.rows(url)
+        in_flight = len(figures) * connections * work.size if work.statuses != (409,) else 0
+        rows, wrongly_held = await self.rows(url, work)
         new = rows - rows_before
         await self.prove(url, log, work, new)
-        if reserved != rows or not accepted <= new <= accepted + in_flight:
+        if wrongly_held or not accepted <= new <= accepted + in_flight:
             raise BenchError(
                 f"{self.name}, {work.name}: {accepted} accepted (and up to {in_flight} unheard), "
-                f"but {new} new reservations, {rows} in all and {reserved} units held"
+                f"but {new} new rows; and {wrongly_held} more units than reservations are held"
             )
         log.unlink()
         done = figures[-1].answered * work.size
         return replace(figures[-1], rss_mb=rss, per_commit=done / commits, **spent.each(done))
-
-    def script_of(self, work: Work) -> str:
-        """The wrk script for a work."""
-        return self.script
-
-    def path_of(self, work: Work) -> str:
-        """The path that a work asks."""
-        return self.path
 
     async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """Look further into the books, where the system has some."""
@@ -160,6 +175,7 @@ class Holdfast(HttpSystem):
 
     name = "holdfast"
     works: tuple[Work, ...] = WORKS
+    schema = "holdfast"
 
     async def fill(self, url: str) -> None:
         """Migrate, then a store with its products."""
@@ -168,13 +184,22 @@ class Holdfast(HttpSystem):
         await connection.execute("SET search_path = holdfast")
         await connection.execute("SELECT create_store('main')")
         await connection.execute(
-            "INSERT INTO products (store_id, product_id, name) "
-            "SELECT 'main', n::text, 'Product ' || n FROM generate_series(1, $1::int) AS n",
+            "INSERT INTO products (store_id, product_id, name, price) "
+            "SELECT 'main', n::text, 'Product ' || n, 100 FROM generate_series(1, $1::int) AS n",
             ALL_PRODUCTS,
         )
         await connection.execute(
             "UPDATE stock SET on_hand = $1 WHERE product_id::int <= $2", ON_HAND, PRODUCTS
         )
+        for number in range(1, BUYERS + 1):
+            made = await connection.fetchval(
+                "SELECT document FROM create_user('main', $1, $2, 'customer', true, NULL, 'bench')",
+                *(f"buyer{number}", HASHER.hash(PASSWORD)),
+            )
+            await connection.fetchval(
+                "SELECT receive_payment('main', $1, $2, $1, $3)",
+                *(str(number), json.loads(made)["user_id"], ON_HAND),
+            )
         await connection.close()
 
     def commands(self, port: int) -> Sequence[Sequence[str | Path]]:
@@ -190,29 +215,26 @@ class Holdfast(HttpSystem):
             "HOLDFAST_LOG_FORMAT": "json",
         }
 
-    async def rows(self, url: str) -> tuple[int, int]:
-        """As for any other, in our schema."""
-        connection = await asyncpg.connect(url)
-        row = await connection.fetchrow(
-            "SELECT (SELECT count(*) FROM holdfast.reservations), "
-            "(SELECT sum(reserved) FROM holdfast.stock)"
-        )
-        await connection.close()
-        assert row
-        return int(row[0]), int(row[1])
-
-    def script_of(self, work: Work) -> str:
-        """Batches have one of their own."""
-        return "batch.lua" if work.size > 1 else "reserve.lua"
-
-    def path_of(self, work: Work) -> str:
-        """Batches have one of their own."""
-        return "/api/v1/reserve/batch" if work.size > 1 else "/api/v1/reserve"
+    async def buyers(self, port: int) -> str:
+        """Customers who have signed in."""
+        pairs = []
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/api/v1/") as session:
+            for number in range(1, BUYERS + 1):
+                credentials = {"login": f"buyer{number}", "password": PASSWORD}
+                async with session.post("auth", json=credentials) as response:
+                    token = (await response.json())["access_token"]
+                bearer = {"Authorization": f"Bearer {token}"}
+                async with session.get("users/me", headers=bearer) as response:
+                    account_id = (await response.json())["accounts"][0]["account_id"]
+                pairs.append(f"{token} {account_id}")
+        return ",".join(pairs)
 
     async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """No invariant is broken, and the log tells of as many successes as there are rows."""
         await self.check(url)
-        successes = logged(log, b'"status":200', b'"method":"POST"') * work.size
+        status = f'"status":{min(work.statuses)}'.encode()
+        path = f'"path":"{work.path}"'.encode()
+        successes = logged(log, status, path) * work.size if min(work.statuses) != 409 else 0
         if successes != new:
             raise BenchError(f"{successes} reservations logged with 200, but {new} rows")
 
@@ -230,7 +252,7 @@ class Echo(HttpSystem):
     async def fill(self, url: str) -> None:
         """It has no database."""
 
-    async def rows(self, url: str) -> tuple[int, int]:
+    async def rows(self, url: str, work: Work) -> tuple[int, int]:
         """It keeps nothing."""
         return 0, 0
 
@@ -244,13 +266,11 @@ class Echo(HttpSystem):
             for duration in (WARM_UP, seconds):
                 began = cpu.spent(pids, None)
                 figures = await run_wrk(
-                    f"http://127.0.0.1:{port}{self.path}",
-                    self.script,
+                    f"http://127.0.0.1:{port}",
                     work,
                     run_number=next(_run_numbers),
                     connections=connections,
                     seconds=duration,
-                    good_text="",
                 )
             spent = cpu.spent(pids, None).since(began)
         return replace(figures, **spent.each(figures.answered))
@@ -264,6 +284,7 @@ class Orm(HttpSystem):
     """FastAPI and SQLAlchemy's ORM, two uvicorn workers, no access log."""
 
     name = "orm"
+    works: tuple[Work, ...] = (UNIFORM, HOT, HOLD, STORE, BUY)
 
     async def fill(self, url: str) -> None:
         """The tables that its models describe."""
@@ -275,6 +296,16 @@ class Orm(HttpSystem):
             **self.environment(url, 0),
         )
         await _fill_minimal(url)
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "INSERT INTO accounts SELECT n, 'token' || n, $1 FROM generate_series(1, $2::int) AS n",
+            *(ON_HAND, BUYERS),
+        )
+        await connection.close()
+
+    async def buyers(self, port: int) -> str:
+        """Those of its table."""
+        return ",".join(f"token{number} {number}" for number in range(1, BUYERS + 1))
 
     def environment(self, url: str, port: int) -> dict[str, str]:
         """The URL in SQLAlchemy's spelling."""
@@ -296,8 +327,25 @@ class PostGraphile(Holdfast):
 
     name = "postgraphile"
     works = (UNIFORM, HOT)
-    path = "/graphql"
     good_text = '"resultCode":"ok"'
+
+    async def measure(
+        self, cluster: Cluster, work: Work, connections: int, seconds: float
+    ) -> Figures:
+        """As any other, by a mutation."""
+        mutation = replace(work, script="graphql.lua", path="/graphql")
+        return await super().measure(cluster, mutation, connections, seconds)
+
+    async def wake(self, port: int) -> None:
+        """Let each process read the schema, which takes it seconds."""
+        async with aiohttp.ClientSession() as session:
+
+            async def ask() -> None:
+                content = {"query": "{ __typename }"}
+                async with session.post(f"http://127.0.0.1:{port}/graphql", json=content) as answer:
+                    await answer.read()
+
+            await asyncio.gather(*(ask() for _ in range(8 * PROCESSES)))
 
     async def prepare(self, cluster: Cluster) -> None:
         """Install it where it is not, from its lock file."""
@@ -319,14 +367,6 @@ class PostGraphile(Holdfast):
             "NODE_ENV": "production",
             "GRAPHILE_ENV": "production",
         }
-
-    def script_of(self, work: Work) -> str:
-        """A mutation."""
-        return "graphql.lua"
-
-    def path_of(self, work: Work) -> str:
-        """One path for all."""
-        return self.path
 
     async def prove(self, url: str, log: Path, work: Work, new: int) -> None:
         """No invariant is broken."""

@@ -1,6 +1,6 @@
 -- What every load shares: ids that never repeat, a look at each answer, JSON at the end.
 -- Arguments after `--`: run number, first and last product, expected statuses (as in `200, 409`),
--- text that a good answer holds ("" for any), reservations per request.
+-- text that a good answer holds ("" for any), reservations per request, buyers.
 
 local threads = {}
 
@@ -14,6 +14,11 @@ function read_arguments(args)
    expected, good_text = {}, args[5]
    for status in args[4]:gmatch("%d+") do expected[tonumber(status)] = true end
    size = tonumber(args[6])
+   buyers = {}
+   for token, account in (args[7] or ""):gmatch("([^%s,]+) (%d+)") do
+      table.insert(buyers, { token = token, account = account })
+   end
+   wrk.headers["Content-Type"] = "application/json"
    prefix, sent = string.format("1%05d%02d", run, number), 0
    answered, accepted, unexpected, example = 0, 0, 0, ""
    math.randomseed(run * 100 + number)
@@ -33,7 +38,7 @@ end
 
 function response(status, headers, body)
    answered = answered + 1
-   if status == 200 then accepted = accepted + 1 end
+   if status < 300 then accepted = accepted + 1 end
    if not expected[status] or not body:find(good_text, 1, true) or body:find('"error"', 1, true)
       and status < 400
    then

@@ -7,7 +7,6 @@ local query = "mutation R($id:String!,$product:String!){reserveStock(input:{pSto
 
 function init(args)
    read_arguments(args)
-   wrk.headers["Content-Type"] = "application/json"
 end
 
 function request()

@@ -3,7 +3,6 @@ require "common"
 
 function init(args)
    read_arguments(args)
-   wrk.headers["Content-Type"] = "application/json"
 end
 
 function request()
