@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -215,6 +216,10 @@ class Holdfast(HttpSystem):
             "HOLDFAST_LOG_FORMAT": "json",
         }
 
+    async def wake(self, port: int) -> None:
+        """Wait for each process, whose socket is open before it serves."""
+        await ask_everywhere(port, "GET", "/health/ready")
+
     async def buyers(self, port: int) -> str:
         """Customers who have signed in."""
         pairs = []
@@ -338,14 +343,7 @@ class PostGraphile(Holdfast):
 
     async def wake(self, port: int) -> None:
         """Let each process read the schema, which takes it seconds."""
-        async with aiohttp.ClientSession() as session:
-
-            async def ask() -> None:
-                content = {"query": "{ __typename }"}
-                async with session.post(f"http://127.0.0.1:{port}/graphql", json=content) as answer:
-                    await answer.read()
-
-            await asyncio.gather(*(ask() for _ in range(8 * PROCESSES)))
+        await ask_everywhere(port, "POST", "/graphql", json={"query": "{ __typename }"})
 
     async def prepare(self, cluster: Cluster) -> None:
         """Install it where it is not, from its lock file."""
@@ -485,6 +483,20 @@ async def _until_served(
         except OSError:
             quiet = 0
         await asyncio.sleep(0.3)
+
+
+async def ask_everywhere(port: int, method: str, path: str, **sent: Any) -> None:
+    """Ask over many connections, so that each process answers; again where it does not yet."""
+
+    async def ask() -> None:
+        async with session.request(method, f"http://127.0.0.1:{port}{path}", **sent) as answer:
+            if answer.status != 200:
+                await asyncio.sleep(0.2)
+                await ask()
+
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await asyncio.gather(*(ask() for _ in range(8 * PROCESSES)))
 
 
 def node() -> str:
