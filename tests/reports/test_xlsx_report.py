@@ -298,7 +298,9 @@ async def test_a_hundred_thousand_items_cost_little_memory_and_block_nobody(
     await sql.execute("SET statement_timeout = 0")
     await sql.execute(
         "INSERT INTO products (store_id, product_id, name)"
-        " SELECT 'main', 'item-' || n, 'The name of item ' || n FROM generate_series(1, 99999) AS n"
+        " SELECT 'main', 'item-' || n, 'The name of item ' || n"
+        " FROM generate_series(1, 99999) AS n",
+        timeout=300,
     )
     await sql.execute("UPDATE stock SET on_hand = 3 WHERE product_id <> '7'", timeout=300)
     await sql.execute("ANALYZE", timeout=300)
