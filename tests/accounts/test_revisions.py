@@ -2,7 +2,7 @@
 
 import asyncio
 
-import pytest
+from alembic import command
 
 from service.database import migrate
 from service.database.connections import connected
@@ -51,7 +51,7 @@ async def test_entries_that_were_there_are_counted_and_counting_goes_on(cluster:
 
 
 async def test_balances_that_change_before_sql_is_replayed_are_counted_too(
-    cluster: str, monkeypatch: pytest.MonkeyPatch
+    cluster: str,
 ) -> None:
     """The release before serves while its database is upgraded, with its triggers."""
     async with empty_database(cluster) as url:
@@ -59,9 +59,7 @@ async def test_balances_that_change_before_sql_is_replayed_are_counted_too(
         async with connected(url, OWNER) as owner:
             await owner.execute(ACCOUNTS)
         await asyncio.to_thread(migrate.downgrade, url, revision_before("account_entries"))
-        with monkeypatch.context() as patch:
-            patch.setattr(migrate, "install_objects", lambda connection: None)
-            await migrate.upgrade_in_thread(url)
+        await asyncio.to_thread(command.upgrade, migrate.alembic_config(url), "0015")
         async with connected(url, OWNER) as owner:
             await owner.execute(
                 "CREATE TRIGGER record_entry AFTER UPDATE OF balance ON accounts FOR EACH ROW"
