@@ -16,6 +16,7 @@ from service.results import Refusal
 ROLLED_BACK = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
+    "23503",  # foreign_key_violation: what a row names was removed meanwhile, or is named since
     "23505",  # unique_violation: a twin won the race; the next try finds what it committed
     "23P01",  # exclusion_violation: likewise, of a table that somebody confirms by hand
 }

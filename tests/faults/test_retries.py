@@ -36,7 +36,7 @@ async def fail_inside(sql: Any, body: str) -> None:
     )
 
 
-@pytest.mark.parametrize("state", ["40001", "40P01", "23505"])
+@pytest.mark.parametrize("state", ["40001", "40P01", "23503", "23505"])
 async def test_what_was_rolled_back_is_tried_again_unseen(
     api: Api, stocked: Stocked, sql: Any, state: str
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from service.database.pool import Database
 from service.domains import sessions, users
+from service.jobs import Found
 from service.settings import Settings
 from tests.support.aliases import Api, CreateUser
 from tests.support.builders import token_of
@@ -195,3 +196,36 @@ async def test_the_worker_sweeps_registrations_and_sessions(
     await database.close()
     assert await sql.fetchval("SELECT array_agg(login) FROM users") == ["peter"]
     assert await sql.fetchval("SELECT count(*) FROM sessions") == 0
+
+
+async def test_who_is_named_elsewhere_is_not_swept(
+    api: Api, sql: Any, dsn: str, main: None
+) -> None:
+    """As a user whom an admin has disabled by hand, with bookings."""
+    user_id = (await (await api.post(REGISTER, json=MARIA)).json())["user_id"]
+    await sql.execute("UPDATE user_links SET expires_at = clock_timestamp()")
+    table_id = json.loads(
+        await sql.fetchval("SELECT document FROM add_table('main', 'room', 2, 0, true, 'x')")
+    )["table_id"]
+    await sql.execute(
+        "WITH guest AS (INSERT INTO guests (store_id) VALUES ('main') RETURNING guest_id)"
+        " INSERT INTO bookings (store_id, table_id, guest_id, user_id, starts_at, guests,"
+        " price_at_booking, made_by) SELECT 'main', $1, guest_id, $2, now(), 1, 0, 'x' FROM guest",
+        *(table_id, user_id),
+    )
+    (job,) = users.jobs(Settings())
+    database = Database(dsn, role="holdfast_worker", connections=1)
+    assert await job.find(database) == []
+    await job.do(database, Found("main"))
+    await database.close()
+    assert await sql.fetchval("SELECT login FROM users") == "maria"
+
+
+async def test_whatever_names_a_user_keeps_the_registration(sql: Any) -> None:
+    naming = await sql.fetch(
+        "SELECT conrelid::regclass::text AS name FROM pg_constraint"
+        " WHERE confrelid = 'users'::regclass AND confdeltype = 'a'"
+    )
+    view = await sql.fetchval("SELECT pg_get_viewdef('lapsed_registrations'::regclass)")
+    assert {row["name"] for row in naming} >= {"accounts", "bookings", "purchases"}
+    assert [row["name"] for row in naming if f" {row['name']} " not in view] == []
