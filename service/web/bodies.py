@@ -36,6 +36,7 @@ LONGEST_NUMBER = 100
 """Digits of an integer."""
 TOO_DEEP = "The nesting is too deep"
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=2147483647)]
@@ -318,11 +319,27 @@ def read_query(request: web.Request, kind: type[T]) -> T:
         if len(request.query.getall(name)) > 1:
             raise refuse_field(name, "Given more than once", "query")
         check_text(name, values[name], "query")
+    struct: Any = kind
+    for name in _integers_of(struct) & values.keys():
+        if not _INTEGER.fullmatch(values[name]):  # msgspec takes 1e2, too
+            raise refuse_field(name, "Expected an integer", "query")
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=parse_custom)
     except msgspec.ValidationError as error:
         message, path = _explain(error)
         raise refuse_field(path.removeprefix("."), message, "query") from None
+
+
+@cache
+def _integers_of(kind: Any) -> frozenset[str]:
+    """The fields of a struct that hold an integer or nothing."""
+    found = set()
+    for field in msgspec.structs.fields(kind):
+        info = msgspec.inspect.type_info(field.type)
+        types = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+        if any(isinstance(each, msgspec.inspect.IntType) for each in types):
+            found.add(field.encode_name)
+    return frozenset(found)
 
 
 def check_text(name: str, value: str, part: Part = "body") -> None:

@@ -249,3 +249,10 @@ async def test_an_odd_request_id_is_replaced(shop: Api, given: str) -> None:
 async def test_a_request_id_comes_back(shop: Api) -> None:
     response = await shop.get("/health/live", headers={"X-Request-ID": "order-17/a"})
     assert response.headers["X-Request-ID"] == "order-17/a"
+
+
+@pytest.mark.parametrize("limit", ["1e2", "1E2", "10.0", "1e-1", " 1", "+1", "0x1", "", "٣"])
+async def test_numbers_of_a_query_are_written_as_integers(api: Api, limit: str) -> None:
+    for name in ("limit", "after"):
+        response = await api.get("/api/v1/tables", params={name: limit})
+        assert (response.status, (await response.json())["code"]) == (422, "invalid_query")
