@@ -168,14 +168,15 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class RulesInForce(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """GET /bookings/rules: the house rules, with what applies where they say nothing."""
+    """GET /bookings/rules: the house rules, with what applies where they say nothing.
+
+    PUT takes them as they are.
+    """
 
     time_zone: str
     hours: dict[Weekday, list[tuple[Clock, Clock]]] | None
     closed_days: list[date]
     visit_minutes: list[Visit]
-    booking_minutes: int
-    """The length of a visit that no entry of visit_minutes covers."""
     buffer_minutes: int
     notice_minutes: int
     days_ahead: int | None
@@ -443,6 +444,7 @@ async def set_booking_rules(request: web.Request, rules: Rules) -> web.Response:
     "/bookings",
     EVERYONE,
     body=NewBooking,
+    known_by=lambda wanted: f"{wanted.email}\n{wanted.phone}",
     answer=Booking,
     codes=(
         *("created", "unknown_table", "table_closed", "outside_rules", "contact_required"),
@@ -461,7 +463,7 @@ async def request_booking(request: web.Request, wanted: NewBooking) -> web.Respo
         ends_at=None if wanted.ends_at is UNSET else wanted.ends_at,
         guests=wanted.guests,
         contact=_contact(wanted),
-        user_id=caller.user_id,
+        user_id=_only(caller),  # who books for a guest on the phone is not that guest
         guest_limit=request.app[SETTINGS].guest_limit,
         actor=caller.name,
     )
@@ -639,6 +641,7 @@ async def forget_guest(request: web.Request, guest: Forgetting) -> web.Response:
     judges_origin=False,
     query=LinkQuery,
     body=GuestMove,
+    known_by=lambda query, move: query.token,
     answer=Booking,
     codes=("outside_rules", "unknown_table", "unknown_link", "invalid_request", *JUDGED, *VERB),
 )

@@ -198,7 +198,7 @@ async def refresh(request: web.Request) -> web.Response:
     return _answer_token(request, row)
 
 
-@routes.post("/auth/logout", USERS, answer=Done, codes=("ok", "unknown_user"), takes_key=False)
+@routes.post("/auth/logout", USERS, answer=Done, codes=("ok", "unknown_user"))
 async def sign_out(request: web.Request) -> web.Response:
     """Every session of the user ends, on whichever device."""
     return await _sign_out(request, request[CALLER].user_id)
@@ -320,7 +320,6 @@ async def create_totp(request: web.Request) -> web.Response:
     body=Confirmation,
     answer=Done,
     codes=("ok", "already_enrolled", "unknown_totp", "wrong_code"),
-    takes_key=False,
 )
 async def confirm_totp(request: web.Request, confirmation: Confirmation) -> web.Response:
     """From now on signing in needs a code; the user's other sessions end."""

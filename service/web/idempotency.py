@@ -55,7 +55,7 @@ async def answer_once(
     content = b"%s\n%s" % (request.raw_path.encode(), await read_bytes(request))
     identity = {
         "store_id": request[STORE_ID],
-        "caller": await _name_caller(request, route),
+        "caller": await _name_caller(request, route, arguments),
         "route": f"{route.method} {route.path}",
         "key": keys[0],
         "fingerprint": hashlib.sha256(content).hexdigest(),
@@ -79,7 +79,15 @@ async def answer_once(
     return await database.in_transaction(work)
 
 
-async def _name_caller(request: web.Request, route: Route) -> str:
-    """Whose key it is; who may call without credentials is named by those that are there."""
-    is_for_all = ANONYMOUS.role in route.audience
-    return (await caller_of(request) if is_for_all else request[CALLER]).name
+async def _name_caller(request: web.Request, route: Route, arguments: Sequence[Any]) -> str:
+    """Whose key it is; who may call without credentials is named by those that are there.
+
+    A stranger is named by what the request itself is known by, so that nobody meets another's keys.
+    """
+    if route.known_by is None:
+        return request[CALLER].name
+    caller = await caller_of(request)
+    if caller != ANONYMOUS:
+        return caller.name
+    known_by = hashlib.sha256(route.known_by(*arguments).encode())
+    return f"{caller.name}:{known_by.hexdigest()}"

@@ -76,6 +76,10 @@ class Declared(TypedDict, total=False):
     """Every result code that the route's functions can give."""
     takes_key: bool
     """Whether a POST honours an Idempotency-Key; not where the answer holds a secret."""
+    known_by: Callable[..., str]
+    """Of a POST open to all that takes a key: by what a stranger is known, of the handler's
+    arguments. One stranger's keys are not another's; an address would not do, since many share
+    one, and a phone that repeats a request may have another by then."""
     opens: bool
     """Whether development asks for no credentials."""
     any_store: bool
@@ -103,6 +107,7 @@ class Route(NamedTuple):
     answer: Any = None
     codes: tuple[str, ...] = ()
     takes_key: bool = False
+    known_by: Callable[..., str] | None = None
     opens: bool = False
     any_store: bool = False
     is_unlimited: bool = False

@@ -13,8 +13,7 @@ BEGIN
         ORDER BY booking_id LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
         v_booking := close_booking(v_booking, 'declined', v_now, 'system:worker', 'lapsed');
-        PERFORM tell_booking(
-            v_booking, 'booking.declined', '{"guest": "declined"}', '{}');
+        PERFORM tell_booking(v_booking, 'booking.declined', '{}', '{}');
         lapsed_count := lapsed_count + 1;
     END LOOP;
     result_code := 'ok';
@@ -22,4 +21,4 @@ END $$;
 
 COMMENT ON FUNCTION lapse_bookings IS
     'Bookkeeping: write down that up to p_limit pending bookings were never answered and their '
-    'time is over, and tell. Codes: ok.';
+    'time is over, and tell webhooks; the guest of a visit that is past gets no mail. Codes: ok.';

@@ -489,3 +489,65 @@ async def test_a_dba_cannot_overlap_delete_or_rewrite(house: Restaurant, sql: An
     ):
         with pytest.raises(Exception, match=error):
             await sql.execute(statement)
+
+
+async def test_staff_who_book_for_a_guest_on_the_phone_are_not_the_guest(
+    house: Restaurant, api: Api, sql: Any
+) -> None:
+    await sql.execute("UPDATE users SET email = 'waiter@example.org' WHERE login = 'waiter'")
+    table_id = await house.table()
+    for number in range(6):  # one more than one guest may have
+        content = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": f"555 {number}"}
+        status, booking = await house.as_staff("POST", "/bookings", json=content)
+        assert status == 201
+    _, seen = await house.as_staff("GET", f"/bookings/{booking['booking_id']}")
+    assert (seen["email"], seen["phone"], seen["user_id"]) == (None, "555 5", None)
+    del content["phone"]
+    status, answer = await house.as_staff("POST", "/bookings", json=content)
+    assert (status, answer["code"]) == (422, "contact_required")
+
+
+async def test_a_strangers_idempotency_key_is_no_other_strangers(house: Restaurant) -> None:
+    content = {"table_id": await house.table(), "starts_at": at(19).isoformat()}
+    key = {"Idempotency-Key": "1"}
+
+    async def ask(phone: str, guests: int = 1) -> Any:
+        body = content | {"phone": phone, "guests": guests}
+        return await house.send("POST", "/bookings", json=body, headers=key)
+
+    (first, ann), (second, bob) = await ask("555 1234"), await ask("555 4321")
+    assert (first, second) == (201, 201), "the same key of somebody else is in nobody's way"
+    assert ann["booking_id"] != bob["booking_id"]
+    assert await ask("555 1234") == (201, ann)
+    status, refusal = await ask("555 1234", guests=2)
+    assert (status, refusal["code"]) == (422, "idempotency_key_reused")
+    assert await house.sql.fetchval("SELECT count(*) FROM bookings") == 2
+
+
+async def test_a_request_that_nobody_answered_lapses_without_a_mail(house: Restaurant) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    told = await house.mails()
+    await house.sql.execute(
+        "UPDATE bookings SET starts_at = starts_at - interval '9 days',"
+        " ends_at = ends_at - interval '9 days'"
+    )
+    assert await house.sql.fetchval("SELECT lapsed_count FROM lapse_bookings('main')") == 1
+    _, booking = await house.as_staff("GET", f"/bookings/{booking_id}")
+    assert (booking["status"], booking["reason"]) == ("declined", "lapsed")
+    assert await house.mails() == told
+    assert (await house.events())[-1] == "declined"
+
+
+async def test_a_table_that_is_removed_meanwhile_is_unknown(
+    house: Restaurant, connect_as: Connect, sql: Any
+) -> None:
+    table_id = await house.table()
+    content = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": "555 1234"}
+    dba = await connect_as("owner", is_patient=True)
+    async with dba.transaction():
+        await dba.execute("DELETE FROM dining_tables")
+        asking = asyncio.create_task(house.send("POST", "/bookings", json=content))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await becomes(lambda: sql.fetchval(waiting))
+    status, answer = await asking
+    assert (status, answer["code"]) == (404, "unknown_table")

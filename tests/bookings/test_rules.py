@@ -23,7 +23,8 @@ async def broken(house: Restaurant, table_id: int, starts: datetime, **fields: A
 async def test_without_rules_nothing_is_restricted_but_the_past(house: Restaurant) -> None:
     table_id = await house.table()
     status, rules = await house.send("GET", "/bookings/rules")
-    assert (status, rules["hours"], rules["booking_minutes"]) == (200, None, 120)
+    assert (status, rules["hours"]) == (200, None)
+    assert rules["visit_minutes"] == [{"guests": 10000, "minutes": 120}]
     assert await broken(house, table_id, at(3.5, days=900)) is None
     assert await broken(house, table_id, datetime.now(UTC) - timedelta(minutes=1)) == "past"
 
@@ -175,3 +176,11 @@ async def test_a_dbas_nonsense_is_refused_by_the_function(
         rules,
     )
     assert answer["result_code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("rules", [{}, {"hours": {"mon": [["09:00", "24:00"]]}, "days_ahead": 3}])
+async def test_what_get_gives_put_takes(house: Restaurant, rules: dict[str, Any]) -> None:
+    await house.rules(**rules)
+    _, given = await house.send("GET", "/bookings/rules")
+    assert await house.rules(**given) == (200, given)
+    assert (await house.send("GET", "/bookings/rules"))[1] == given

@@ -123,15 +123,20 @@ async def test_the_coalescer_takes_nothing_that_belongs_to_a_transaction(dsn: st
 
 
 SECRET = {
-    "/auth", "/auth/refresh", "/auth/logout", "/users", "/keys", "/users/me/password",
-    "/users/me/totp", "/users/me/totp/confirm", "/users/{user_id}/reset-link",
-    "/users/reset", "/users/activation", "/payment/webhook", "/bookings/cancel",
+    "/auth", "/auth/refresh", "/users", "/keys", "/users/me/password", "/users/me/totp",
+    "/users/{user_id}/reset-link", "/users/reset", "/payment/webhook", "/bookings/cancel",
     "/hooks", "/hooks/{hook_id}/rotate",
 }  # fmt: skip
-"""POSTs whose answers hold a secret, or whose credential is a link or a signature."""
+"""POSTs that bring or answer a secret, or whose credential is a link or a signature."""
 
 
 def test_every_other_post_takes_a_key() -> None:
     routes = create_app(Settings(), Database(""))[ROUTES].values()
     without = {route.path for route in routes if route.method == "POST" and not route.takes_key}
-    assert without - SECRET == set()
+    assert without == SECRET
+
+
+def test_a_stranger_is_known_by_more_than_being_one() -> None:
+    routes = create_app(Settings(), Database(""))[ROUTES].values()
+    open_to_all = {route.path for route in routes if route.takes_key and route.is_limited}
+    assert open_to_all == {route.path for route in routes if route.known_by}

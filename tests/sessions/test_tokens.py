@@ -210,3 +210,17 @@ async def test_a_database_that_is_away_is_503_and_signs_nobody_out(serve: Any) -
     for credentials in (token, "hf_bWFpbg." + "x" * 43):
         assert (await api.post("/api/v1/reserve", headers=bearer(credentials))).status == 503
     assert (await api.get("/health/live", headers=bearer(token))).status == 200
+
+
+async def test_signing_out_takes_an_idempotency_key(
+    api: Api, sql: Any, user: CreateUser, header_of: Header
+) -> None:
+    user_id = await user("maria")
+    answers = []
+    for _ in range(2):
+        header = await header_of(user_id) | {"Idempotency-Key": "1"}
+        response = await api.post("/api/v1/auth/logout", headers=header)
+        assert response.status == 200
+        answers.append(await response.read())
+    assert answers[0] == answers[1]
+    assert await sql.fetchval("SELECT count(*) FROM audit_log WHERE action = 'sign_out'") == 1

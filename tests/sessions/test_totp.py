@@ -240,3 +240,16 @@ def test_a_code_is_of_one_step_or_of_its_neighbours() -> None:
             assert sessions._find_step(secret, code, now) == found
     assert sessions._find_step(None, "123456", now) is None
     assert sessions._find_step(secret, None, now) is None
+
+
+async def test_confirming_takes_an_idempotency_key(api: Api, sql: Any, token: str) -> None:
+    answer = (await post(api, TOTP, token))[1]
+    code = {"code": Authenticator(answer["secret"]).shows()}
+    headers = bearer(token) | {"Idempotency-Key": "1"}
+    for _ in range(2):
+        response = await api.post(f"{TOTP}/confirm", json=code, headers=headers)
+        assert response.status == 200
+    assert await sql.fetchval("SELECT idempotency_key FROM idempotency_keys") == "1"
+    other = {"code": "000000" if code["code"] != "000000" else "111111"}
+    response = await api.post(f"{TOTP}/confirm", json=other, headers=headers)
+    assert (await response.json())["code"] == "idempotency_key_reused"
