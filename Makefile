@@ -46,11 +46,12 @@ help: ## Say what there is to make
 clean: ## Remove what was set up and left over; no data
 	rm -rf $(VENV) $(VENV)-bench reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/.run: requirements.txt
+$(VENV)/.run: requirements.txt service/web/pages/requirements.txt
 	@echo "Setting up $(VENV) with what the service needs"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r service/web/pages/requirements.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt

@@ -44,6 +44,13 @@ ERROR = {
     },
     "additionalProperties": True,
 }
+TAGS = (
+    *("reservations", "stock", "stores", "feed", "reports", "catalog", "orders", "accounts"),
+    *("bookings", "webhooks", "sessions", "users", "keys"),
+)
+"""The order of chapters; what is not named comes after."""
+AROUND = "around"
+"""The chapter of what is of no domain."""
 ALWAYS = ("overloaded", "conflict", "database_busy", "database_unavailable", "shutting_down")
 """What every route that asks the database may answer."""
 KEY = {
@@ -88,6 +95,7 @@ def document(declared: dict[Handler, Route]) -> dict[str, Any]:
             "summary": "Reserves stock, money and tables so that they cannot be sold twice.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "tags": _tags(found),
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": {**components, "Error": ERROR},
@@ -104,6 +112,20 @@ def document(declared: dict[Handler, Route]) -> dict[str, Any]:
     return mended
 
 
+def _tags(found: Iterable[Route]) -> list[dict[str, str]]:
+    """The chapters, each told by its module."""
+    words = {_tag_of(each): inspect.getdoc(inspect.getmodule(each.handler)) or "" for each in found}
+    words[AROUND] = "Health, and the API told: its document, and its pages."
+    order = [*(each for each in TAGS if each in words), *sorted(words.keys() - {*TAGS})]
+    return [{"name": name, "description": words[name].partition("\n\n")[0]} for name in order]
+
+
+def _tag_of(route: Route) -> str:
+    """Its domain's name; what is of no domain stands together."""
+    module = route.handler.__module__
+    return module.rpartition(".")[2] if ".domains." in module else AROUND
+
+
 def _operation(
     route: Route, prefix: str, by_type: Mapping[int, Any], components: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -116,7 +138,7 @@ def _operation(
         parameters.append(KEY)
     operation: dict[str, Any] = {
         "operationId": name if "{store_id}" not in prefix else f"{name}_of_store",
-        "tags": [route.handler.__module__.rpartition(".")[2]],
+        "tags": [_tag_of(route)],
         "summary": words.partition("\n")[0],
         "responses": _responses(route, by_type),
         "security": [{}] if "anonymous" in route.audience else [{"bearer": []}],
@@ -170,6 +192,8 @@ def _responses(route: Route, by_type: Mapping[int, Any]) -> dict[str, Any]:
             if route.answer is not None:
                 schema = {"schema": by_type[id(route.answer)]}
                 answers[str(status)]["content"] = {"application/json": schema}
+            elif route.media:
+                answers[str(status)]["content"] = {route.media: {"schema": {"type": "string"}}}
             continue
         said = "; ".join(f"`{code}`: {RESULTS[code].message}" for code in dict.fromkeys(named))
         schema = {"allOf": [{"$ref": REF.format(name="Error")}]}

@@ -72,6 +72,8 @@ class Declared(TypedDict, total=False):
     """The handler reads the body itself, because it is no JSON or because its bytes are signed."""
     answer: Any
     """The type of the success document."""
+    media: str
+    """What a success is where it is no JSON document: `text/html`."""
     codes: tuple[str, ...]
     """Every result code that the route's functions can give."""
     takes_key: bool
@@ -105,6 +107,7 @@ class Route(NamedTuple):
     body: Any = None
     reads_body: bool = False
     answer: Any = None
+    media: str = ""
     codes: tuple[str, ...] = ()
     takes_key: bool = False
     known_by: Callable[..., str] | None = None

@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the network is cut off
 )
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium on the machine (Debian: chromium)"
@@ -40,3 +43,20 @@ async def browsing(**context: Any) -> AsyncIterator[Page]:
         yield page
         await browser.close()
     assert complaints == []
+
+
+async def barriers_of(page: Page, *within: str) -> list[str]:
+    """What axe-core finds that keeps people out, serious or critical: of a page, or parts of it."""
+    await page.evaluate(_axe())
+    look = "(where) => axe.run(where.length ? {include: where} : document).then(r => r.violations)"
+    found = await page.evaluate(look, list(within))
+    return [
+        f"{each['id']}: {each['help']}: {[node['target'][0] for node in each['nodes']]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@cache
+def _axe() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
