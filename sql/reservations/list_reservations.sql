@@ -15,8 +15,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Nothing says by itself which reservations hold a product: 10,000 lines are looked through for
-    -- a page, ...
+    -- No index tells which reservations hold a product: for a page 10,000 lines are looked through.
     IF p_status IS NOT NULL OR p_product_id IS NOT NULL THEN
         SELECT r.reservation_id INTO v_last FROM reservations AS r
         WHERE r.store_id = p_store_id AND r.reservation_id > COALESCE(p_after, '') COLLATE "C"

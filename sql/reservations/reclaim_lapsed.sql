@@ -1,18 +1,31 @@
 CREATE OR REPLACE FUNCTION reclaim_lapsed(
     p_store_id text, p_product_ids text[], p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_product_id text;
+    v_units bigint;
 BEGIN
+    -- Product by product: a join of arrays would read the whole store while no statistics tell the
+    -- planner not to.
     PERFORM set_config('holdfast.reason', 'expire', true);
-    WITH lapsed AS (
-        UPDATE reservations SET status = 'expired', closed_at = expires_at
-        WHERE store_id = p_store_id AND product_id = ANY (p_product_ids)
-            AND status = 'held' AND expires_at IS NOT NULL AND expires_at <= p_now
-        RETURNING product_id, quantity
-    ), units AS (
-        SELECT product_id, sum(quantity) AS quantity FROM lapsed GROUP BY product_id
-    )
-    UPDATE stock SET reserved = reserved - units.quantity FROM units
-    WHERE stock.store_id = p_store_id AND stock.product_id = units.product_id;
+    FOR v_product_id IN
+        SELECT DISTINCT n.id FROM unnest(p_product_ids) AS n (id) CROSS JOIN LATERAL (
+            SELECT FROM reservations AS r
+            WHERE r.store_id = p_store_id AND r.product_id = n.id
+                AND r.status = 'held' AND r.expires_at IS NOT NULL AND r.expires_at <= p_now
+            ORDER BY r.expires_at LIMIT 1
+        ) AS l
+    LOOP
+        WITH lapsed AS (
+            UPDATE reservations SET status = 'expired', closed_at = expires_at
+            WHERE store_id = p_store_id AND product_id = v_product_id
+                AND status = 'held' AND expires_at IS NOT NULL AND expires_at <= p_now
+            RETURNING quantity
+        )
+        SELECT sum(quantity)::bigint INTO v_units FROM lapsed;
+        UPDATE stock SET reserved = reserved - v_units
+        WHERE store_id = p_store_id AND product_id = v_product_id;
+    END LOOP;
     PERFORM set_config('holdfast.reason', '', true);
 END $$;
 

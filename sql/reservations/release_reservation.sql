@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION release_reservation(
     p_store_id text, p_reservation_id text, p_actor text DEFAULT NULL,
     OUT result_code text, OUT document jsonb
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_reservation reservations;
 BEGIN

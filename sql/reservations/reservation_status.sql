@@ -1,6 +1,8 @@
 CREATE OR REPLACE FUNCTION reservation_status(
     p_store_id text, p_reservation_id text, OUT result_code text, OUT document jsonb
-) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = holdfast, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
     SELECT r.result_code, r.document INTO result_code, document
     FROM read_reservation(p_store_id, p_reservation_id) AS r;

@@ -29,7 +29,7 @@ BEGIN
     ), taken AS (
         UPDATE stock AS s SET reserved = s.reserved + w.quantity FROM wanted AS w
         WHERE s.store_id = p_store_id AND s.product_id = w.product_id
-            AND s.reserved + w.quantity <= s.on_hand
+            AND w.quantity <= s.on_hand - s.reserved
         RETURNING s.product_id
     )
     SELECT (SELECT array_agg(number) FROM new), (SELECT count(*) FROM wanted),

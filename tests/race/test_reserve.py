@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.support.aliases import Api, Connect, Stocked
 from tests.support.builders import URL, answer, callback, post_all, reserve, reserved
-from tests.support.waits import certain, until_waiting
+from tests.support.waits import certain
 
 
 async def test_500_clients_for_one_unit_one_gets_it(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -134,38 +133,6 @@ async def test_baskets_in_opposite_order_over_the_api_are_all_served(
     assert sum((await reserved(sql)).values()) == 0
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert await sql.fetchval(deadlocks) == 0
-
-
-async def second_of_two(connect_as: Connect) -> str:
-    """The code that a caller gets who comes while another has not committed the last unit."""
-    first, second = [await connect_as("owner", is_patient=True) for _ in range(2)]
-    transaction = first.transaction()
-    await transaction.start()
-    assert await reserve(first, ("1", [("a", 1)])) == ["ok"]
-    waiting = asyncio.create_task(reserve(second, ("2", [("a", 1)])))
-    await until_waiting(first, second)
-    await transaction.commit()
-    return (await waiting)[0]
-
-
-async def test_the_second_for_the_last_unit_waits_and_is_told(
-    connect_as: Connect, stocked: Stocked
-) -> None:
-    await stocked({"a": 1})
-    assert await second_of_two(connect_as) == "insufficient_stock"
-
-
-async def test_without_the_lock_the_second_decides_on_stale_stock(
-    connect_as: Connect, stocked: Stocked, sql: Any
-) -> None:
-    """Shows that the race above is real: then only the CHECK constraint stops it."""
-    await stocked({"a": 1})
-    await sql.execute(
-        "CREATE OR REPLACE FUNCTION lock_stock(p_store_id text, p_product_ids text[])"
-        " RETURNS void LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS 'BEGIN END'"
-    )
-    with pytest.raises(asyncpg.CheckViolationError, match="never_oversold"):
-        await second_of_two(connect_as)
 
 
 async def test_two_dbas_in_psql_and_the_service_change_the_same_products(

@@ -77,16 +77,24 @@ BATCH = (
 
 
 async def reserve(
-    connection: Any, *requests: Request, store_id: str = "main", ttl: timedelta | None = None
+    connection: Any,
+    *requests: Request,
+    store_id: str = "main",
+    ttl: timedelta | None = None,
+    is_numbered: bool = False,
 ) -> list[str]:
-    """The result codes of a batch of (reservation_id, [(product_id, quantity), …])."""
+    """The result codes of a batch of (reservation_id, [(product_id, quantity), …]).
+
+    Where each has one line their numbers are left out, as the service does, or told on purpose.
+    """
     lines = [(n, *line) for n, (_, lines) in enumerate(requests, 1) for line in lines]
+    is_plain = all(len(lines) == 1 for _, lines in requests) and not is_numbered
     rows = await connection.fetch(
         BATCH,
         store_id,
         [reservation_id for reservation_id, _ in requests],
         [ttl] * len(requests),
-        [number for number, _, _ in lines],
+        None if is_plain else [number for number, _, _ in lines],
         [product_id for _, product_id, _ in lines],
         [quantity for _, _, quantity in lines],
     )

@@ -1,6 +1,7 @@
 """The sequential model: what one request after another should be answered."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 @dataclass
@@ -11,6 +12,8 @@ class Reservation:
     lapses: bool
     kind: str = "hold"
     status: str = "held"
+    ttl: timedelta | None = None
+    """As it was first asked for, where a test has several."""
     is_swept: bool = False
 
 
