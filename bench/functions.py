@@ -29,6 +29,11 @@ from bench.growth import CHUNK, FIRST_ID
 from service.settings import ROOT
 
 SIZES = [8, 32, 64]
+VERBS = ["commit", "release", "extend"]
+KINDS = [
+    *("uniform", "hot", "sold out", "half sold out"),
+    *("baskets", "half baskets", *VERBS),
+]
 SOLD_OUT = PRODUCTS + 1
 _chance = random.Random(15)  # noqa: S311
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -116,12 +121,14 @@ def batch(kind: str, size: int) -> Lines:
     ids = [str(next(_numbers)) for _ in range(size)]
     if kind == "random ids":
         ids = [str(FIRST_ID + _chance.randrange(10**18)) for _ in ids]
-    if kind == "baskets":
+    if "baskets" in kind:
         lines = [
             (number, str(product), 1)
             for number in range(1, size + 1)
             for product in _chance.sample(range(1, PRODUCTS + 1), 3)
         ]
+        if kind != "baskets":
+            lines[::6] = [(number, str(SOLD_OUT), 1) for number, _, _ in lines[::6]]
         return Lines(ids, lines, None, timedelta(hours=1))
     chosen: dict[str, Callable[[], int]] = {
         "hot": lambda: 1,
@@ -217,16 +224,16 @@ async def take_turns(
     cluster: Cluster, releases: Sequence[Release], kinds: Sequence[str], rounds: int, title: str
 ) -> None:
     """All that is measured, in turns."""
-    verbs = ["commit", "release", "extend"] if title == "empty" else []
     for number in range(rounds + 1):
         if "random ids" in kinds:
             await cluster.checkpoint()
         for release in releases if number % 2 else releases[::-1]:
             for kind in kinds:
-                for size in SIZES if kind != "baskets" else [8, 32]:
-                    await reserve(release, kind, size)
-            for verb in verbs:
-                await resolve(release, verb)
+                if kind in VERBS:
+                    await resolve(release, kind)
+                else:
+                    for size in SIZES[:2] if "baskets" in kind else SIZES:
+                        await reserve(release, kind, size)
             if number == 0:  # to warm up
                 release.costs.clear()
     print(f"\n{title}\n" + table(releases), flush=True)
@@ -262,9 +269,8 @@ async def measure(arguments: argparse.Namespace) -> None:
     roots = {"before": arguments.before, "after": arguments.after}
     async with fresh_cluster() as cluster, AsyncExitStack() as stack:
         print(f"PostgreSQL {await cluster.version()}, {arguments.rounds} rounds", flush=True)
-        kinds = ["uniform", "hot", "sold out", "half sold out", "baskets"]
         empty = [await open_release(cluster, stack, root, n, 0) for n, root in roots.items()]
-        await take_turns(cluster, empty, kinds, arguments.rounds, "empty")
+        await take_turns(cluster, empty, arguments.only, arguments.rounds, "empty")
         if not arguments.rows:
             return
         began = time.monotonic()
@@ -289,6 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.functions", description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="the other release's folder")
     parser.add_argument("--after", type=Path, default=ROOT, help="this one's (%(default)s)")
+    parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS, help="on an empty store")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--rows", type=int, default=10_000_000, help="stored; 0: only empty")
     asyncio.run(measure(parser.parse_args()))

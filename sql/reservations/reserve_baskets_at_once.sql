@@ -7,7 +7,7 @@ DECLARE
     v_wanted_count bigint;
     v_taken_count bigint;
 BEGIN
-    -- As reserve_at_once. Nothing is touched unless all are new and valid.
+    -- As reserve_at_once. Nothing is touched unless all are new and valid, and seem to fit.
     WITH lines AS MATERIALIZED (
         SELECT l.request, l.product_id COLLATE "C" AS product_id, count(*) AS line_count,
             sum(l.quantity)::bigint AS quantity
@@ -28,15 +28,23 @@ BEGIN
             AND COALESCE(p_ttls[l.request] <= p_max_lifetime, true)
         GROUP BY l.request HAVING sum(l.line_count) <= 100
     ), wanted AS MATERIALIZED (
-        SELECT product_id, sum(quantity)::bigint AS quantity
-        FROM lines
-        WHERE (SELECT sum(line_count) FROM requests) = cardinality(p_product_ids)
-            AND (SELECT count(*) FROM requests) = cardinality(p_reservation_ids)
-        GROUP BY product_id ORDER BY product_id
+        SELECT n.product_id, n.quantity, n.quantity <= s.available AS fits
+        FROM (
+            SELECT product_id, sum(quantity)::bigint AS quantity FROM lines
+            WHERE (SELECT sum(line_count) FROM requests) = cardinality(p_product_ids)
+                AND (SELECT count(*) FROM requests) = cardinality(p_reservation_ids)
+            GROUP BY product_id
+        ) AS n
+        LEFT JOIN LATERAL (
+            SELECT t.on_hand - t.reserved AS available FROM stock AS t
+            WHERE t.store_id = p_store_id AND t.product_id = n.product_id LIMIT 1
+        ) AS s ON true
+        ORDER BY n.product_id
     ), taken AS (
         UPDATE stock AS s SET reserved = s.reserved + w.quantity FROM wanted AS w
         WHERE s.store_id = p_store_id AND s.product_id = w.product_id
             AND w.quantity <= s.on_hand - s.reserved
+            AND (SELECT bool_and(COALESCE(fits, false)) FROM wanted)
         RETURNING s.product_id
     )
     SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM taken)

@@ -6,14 +6,14 @@ CREATE OR REPLACE FUNCTION reserve_in_order(
 ) LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_now timestamptz;
+    v_has_lapsed boolean;
 BEGIN
-    -- Look. Where nothing can be granted nobody waits for a lock, and nothing is written.
-    SELECT j.result_codes, j.documents INTO result_codes, documents
+    -- Look, at one moment. Where nothing can be granted nobody waits for a lock.
+    SELECT j.result_codes, j.documents, has_lapsed(p_store_id, p_product_ids)
+    INTO result_codes, documents, v_has_lapsed
     FROM judge_reservations(p_store_id, p_reservation_ids, p_requested_at, p_ttls, p_max_lifetime,
         p_line_requests, p_product_ids, p_quantities) AS j;
-    IF array_position(result_codes, 'ok') IS NULL THEN
-        IF NOT has_lapsed(p_store_id, p_product_ids) THEN RETURN; END IF;
-    END IF;
+    IF array_position(result_codes, 'ok') IS NULL AND NOT v_has_lapsed THEN RETURN; END IF;
 
     -- Lock.
     PERFORM lock_stock(p_store_id, p_product_ids);

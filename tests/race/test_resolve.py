@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.aliases import Api, Connect, Serve, Stocked
 from tests.support.builders import URL, hold, lapse, stock
+from tests.support.waits import certain, until_waiting
 
 ON_HAND = {"cup": 50, "tea": 50}
 ON_HAND_FREE = {product: (units, 0) for product, units in ON_HAND.items()}
@@ -28,12 +29,8 @@ class Answer(NamedTuple):
 async def ask(api: Api, verb: str, reservation_id: str) -> Answer:
     """Send a verb until the answer is certain."""
     sent: dict[str, Any] = {"json": {"ttl_seconds": 1200}} if verb == "extend" else {}
-    for _ in range(20):
-        response = await api.post(f"{URL}/{reservation_id}/{verb}", **sent)
-        if response.status != 503:
-            break
-        await asyncio.sleep(0.05)
-    return Answer(verb, response.status, await response.json())
+    status, body = await certain(lambda: api.post(f"{URL}/{reservation_id}/{verb}", **sent))
+    return Answer(verb, status, body)
 
 
 def assert_one_end(end: str, answers: list[Answer]) -> None:
@@ -150,18 +147,15 @@ async def all_at_once(connect_as: Connect, verbs: list[str]) -> Counter[str]:
     """The codes of verbs on one reservation that are all under way before any can finish."""
     gate = await connect_as("owner")
     await gate.execute("SELECT pg_advisory_lock(6)")
-    callers = [await connect_as("service") for _ in verbs]
+    callers = [await connect_as("service", is_patient=True) for _ in verbs]
     calls = asyncio.gather(
         *(
             caller.fetchval(f"SELECT result_code FROM {verb}_reservation('main', 'cart-1')")
             for caller, verb in zip(callers, verbs, strict=True)
         )
     )
-    pids = [caller.get_server_pid() for caller in callers]
-    waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY ($1::int[])"
-    async with asyncio.timeout(1.5):  # less than their lock_timeout
-        while await gate.fetchval(waiting, pids) < len(pids):
-            await asyncio.sleep(0.01)
+    for caller in callers:
+        await until_waiting(gate, caller)
     await gate.execute("SELECT pg_advisory_unlock(6)")
     return Counter(await calls)
 
@@ -214,14 +208,6 @@ async def test_a_reservation_not_yet_committed_is_unknown_and_nobody_waits_for_i
     assert await caller.fetchval(call) == "ok"
 
 
-async def waits(sql: Any, connection: Any) -> None:
-    """Return once a connection waits for a lock."""
-    is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
-    async with asyncio.timeout(1.5):
-        while not await sql.fetchval(is_waiting, connection.get_server_pid()):
-            await asyncio.sleep(0.01)
-
-
 async def test_what_is_extended_while_the_sweeper_waits_is_left_alone(
     connect_as: Connect, stocked: Stocked, sql: Any
 ) -> None:
@@ -229,14 +215,15 @@ async def test_what_is_extended_while_the_sweeper_waits_is_left_alone(
     await stocked(ON_HAND)
     await sql.fetch("SELECT reserve_stock('main', 'cart-1', 'tea', 2, NULL, '1 hour')")
     await lapse(sql)
-    other, worker = await connect_as("owner"), await connect_as("worker")
+    other = await connect_as("owner", is_patient=True)
+    worker = await connect_as("worker", is_patient=True)
     transaction = other.transaction()
     await transaction.start()
     await other.execute("SELECT FROM stock WHERE product_id = 'tea' FOR UPDATE")
     await other.execute("UPDATE reservations SET expires_at = clock_timestamp() + interval '1 h'")
     sweep = "SELECT expired_count FROM expire_reservations('main')"
     sweeping = asyncio.create_task(worker.fetchval(sweep))
-    await waits(sql, worker)
+    await until_waiting(sql, worker)
     await transaction.commit()
     assert await sweeping == 0
     assert await sql.fetchval("SELECT status::text FROM reservations") == "held"
