@@ -12,7 +12,7 @@ from service.database.pool import Database, begin_patience
 from service.database.readiness import prove_ready
 from service.results import Refusal
 from service.settings import Settings
-from service.web import api_pages, openapi, responses
+from service.web import api_pages, dashboard, openapi, responses
 from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
 from service.web.boundary import DRAINING
@@ -138,7 +138,8 @@ def create_app(
         if hasattr(domain, "set_up"):
             domain.set_up(app)
     found = (route for domain in domains.find() for route in domain.routes)
-    _add_routes(app, [*health, *openapi.routes, *api_pages.routes, *found])
+    pages = [*api_pages.routes, *dashboard.routes]
+    _add_routes(app, [*health, *openapi.routes, *pages, *found])
     app.on_cleanup.append(_close)
     return app
 

@@ -114,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Who mails are from: bookings@harbour.example or Harbour <bookings@harbour.example>."""
     mail_staff: Annotated[str, msgspec.Meta(pattern=r"^([!-~]+@[!-~]+(\s+|\Z))*\Z")] = ""
     """Addresses that hear of requests and of guests' cancellations, separated by spaces."""
+    currency: Annotated[
+        str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z", description="three letters of ISO 4217: EUR")
+    ] = "EUR"
+    """What amounts are in, as the dashboard writes them."""
     language: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?\Z")] = "en"
     """Of mails and pages whose guest has named none; there is a file of it in languages/."""
     templates_dir: Path | None = None

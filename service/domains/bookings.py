@@ -29,6 +29,7 @@ LIST_TABLES = text(
     "SELECT * FROM list_tables(:store_id, :kind, :seats, :price_min, :price_max, :starts_at,"
     " :ends_at, :after, :limit, CAST(:defaults AS jsonb))"
 )
+LIST_ALL_TABLES = text("SELECT * FROM list_all_tables(:store_id, :after, :limit)")
 READ_RULES = text("SELECT * FROM read_booking_rules(:store_id, CAST(:defaults AS jsonb))")
 SET_RULES = text(
     "SELECT * FROM set_booking_rules("
@@ -271,6 +272,13 @@ class Bookings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next: int | None
 
 
+class AllTablesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GET /tables/all: which page."""
+
+    after: BigId | None = None
+    limit: Limit = 100
+
+
 class BookingQuery(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}
 ):
@@ -379,6 +387,21 @@ async def list_tables(request: web.Request, query: TableQuery) -> web.Response:
     page = msgspec.structs.asdict(query)
     row = await read(request, LIST_TABLES, **_restaurant(request), **page)
     return respond(row, store_id=request[STORE_ID])
+
+
+@routes.get(
+    "/tables/all",
+    STAFF,
+    scope="admin",
+    query=AllTablesQuery,
+    answer=Tables,
+    codes=("ok", "unknown_store"),
+)
+async def list_all_tables(request: web.Request, query: AllTablesQuery) -> web.Response:
+    """All tables by id, closed ones, too: `after`, `limit`; `next` is the next `after`."""
+    store = {"store_id": request[STORE_ID]}
+    row = await read(request, LIST_ALL_TABLES, **store, **msgspec.structs.asdict(query))
+    return respond(row, **store)
 
 
 @routes.post(

@@ -41,6 +41,9 @@ READ_RESERVATION = text("SELECT * FROM read_reservation(:store_id, :reservation_
 LIST_RESERVATIONS = text(
     "SELECT * FROM list_reservations(:store_id, :status, :product_id, :after, :limit)"
 )
+LATEST_RESERVATIONS = text(
+    "SELECT * FROM latest_reservations(:store_id, :status, :product_id, :limit)"
+)
 COMMIT_RESERVATION = text("SELECT * FROM commit_reservation(:store_id, :reservation_id, :actor)")
 RELEASE_RESERVATION = text("SELECT * FROM release_reservation(:store_id, :reservation_id, :actor)")
 EXTEND_RESERVATION = text(
@@ -82,10 +85,11 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """GET /reservations: which, and which page."""
+    """GET /reservations: which, and which page; the newest are no pages."""
 
     status: Status | None = None
     product_id: str | None = None
+    sort: Literal["id", "newest"] = "id"
     after: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
@@ -315,9 +319,16 @@ async def create_reservation(request: web.Request, hold: NewHold) -> web.Respons
     opens=True,
 )
 async def list_reservations(request: web.Request, query: ListQuery) -> web.Response:
-    """Reservations by id: `status`, `product_id`, `after`, `limit`; `next` is the next `after`."""
-    parameters = {"store_id": request[STORE_ID], **msgspec.structs.asdict(query)}
-    row = await read(request, LIST_RESERVATIONS, **parameters)
+    """Reservations by id: `status`, `product_id`, `after`, `limit`; `next` is the next `after`.
+
+    `sort=newest`: the latest ones first, of one state or product among the last few thousand.
+    """
+    which = {"status": query.status, "product_id": query.product_id, "limit": query.limit}
+    which["store_id"] = request[STORE_ID]
+    if query.sort == "newest":
+        row = await read(request, LATEST_RESERVATIONS, **which)
+    else:
+        row = await read(request, LIST_RESERVATIONS, **which, after=query.after)
     return responses.respond(row, store_id=request[STORE_ID])
 
 

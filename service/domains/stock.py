@@ -22,6 +22,9 @@ MOVE_STOCK = text(
 )
 CLEAN_STORE = text("SELECT * FROM clean_store(:store_id, :reference, :actor)")
 LIST_MOVEMENTS = text("SELECT * FROM list_movements(:store_id, :after, :limit)")
+LIST_ITEM_MOVEMENTS = text(
+    "SELECT * FROM list_item_movements(:store_id, :product_id, :after, :limit)"
+)
 FIND_LOW_STOCK = text("SELECT * FROM find_low_stock()")
 ANNOUNCE_LOW_STOCK = text(
     "SELECT result_code, CAST(document ->> 'done' AS int) AS done"
@@ -71,6 +74,13 @@ class MovementsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Limit = 100
 
 
+class ItemMovementsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """GET /stores/{id}/items/{item_id}/movements: which page."""
+
+    after: Annotated[int, msgspec.Meta(ge=1, le=9223372036854775807)] | None = None
+    limit: Limit = 100
+
+
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much there is of an item: on hand, promised to holds, and left for the next caller."""
 
@@ -114,6 +124,25 @@ class Movements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     movements: list[Movement]
     next: int
+
+
+class ItemMovement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of one item's ledger; `number` counts from 1."""
+
+    number: int
+    delta: int
+    quantity_after: int
+    reason: str
+    reference: str | None
+    actor: str
+    created_at: datetime
+
+
+class ItemMovements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One item's ledger, newest first; `next` is the `after` of the page that follows, or null."""
+
+    movements: list[ItemMovement]
+    next: int | None
 
 
 MOVE_CODES = ("ok", "insufficient_stock", "unknown_product", "unknown_store", "invalid_request")
@@ -205,6 +234,29 @@ async def list_movements(request: web.Request, query: MovementsQuery) -> web.Res
     page = msgspec.structs.asdict(query)
     row = await call(request, LIST_MOVEMENTS, store_id=store_id, **page)
     return responses.respond(row, store_id=store_id)
+
+
+@routes.get(
+    "/stores/{store_id}/items/{item_id}/movements",
+    OPERATORS,
+    scope="stock",
+    query=ItemMovementsQuery,
+    answer=ItemMovements,
+    codes=("ok", "unknown_product", "unknown_store"),
+    opens=True,
+)
+async def list_item_movements(request: web.Request, query: ItemMovementsQuery) -> web.Response:
+    """What changed an item's stock, newest first: `after`, `limit`; `next` is the next `after`."""
+    ids = {"store_id": request[STORE_ID], "item_id": request.match_info["item_id"]}
+    row = await read(
+        request,
+        LIST_ITEM_MOVEMENTS,
+        store_id=ids["store_id"],
+        product_id=ids["item_id"],
+        after=query.after,
+        limit=query.limit,
+    )
+    return responses.respond(row, **ids)
 
 
 async def _move(request: web.Request, operation: Operation, items: list[Item]) -> web.Response:

@@ -93,6 +93,15 @@ class Metrics:
         self._described[name] = _Described(help, labels)
         self._gauges[name] = read
 
+    def counted(self, name: str) -> dict[Labels, list[float]]:
+        """A histogram's rows by labels, of all processes together: sum, then the bounds' counts."""
+        return self._merged(name, self._snapshots())
+
+    def told(self, name: str) -> float:
+        """The sum of a gauge over all processes."""
+        living = (each for each in self._snapshots() if _is_alive(each.process_id))
+        return sum(value for each in living for _, value in each.gauges.get(name, ()))
+
     def ask(self, read: Callable[[], Awaitable[Iterable[Metric]]]) -> None:
         """Metrics of no process, such as what the database holds."""
         self._asked.append(read)
@@ -138,15 +147,19 @@ class Metrics:
         draft.write_bytes(msgspec.json.encode(snapshot))
         draft.replace(file)
 
+    def _merged(self, name: str, snapshots: Sequence[_Snapshot]) -> dict[Labels, list[float]]:
+        rows: dict[Labels, list[float]] = {}
+        for snapshot in snapshots:
+            for labels, row in snapshot.histograms.get(name, ()):
+                known = rows.setdefault(labels, [0.0] * len(row))
+                for index, value in enumerate(row):
+                    known[index] += value
+        return rows
+
     def _families(self, snapshots: Sequence[_Snapshot]) -> Iterable[Metric]:
         living = [each for each in snapshots if _is_alive(each.process_id)]
         for name, histogram in self._histograms.items():
-            rows: dict[Labels, list[float]] = {}
-            for snapshot in snapshots:
-                for labels, row in snapshot.histograms.get(name, ()):
-                    known = rows.setdefault(labels, [0.0] * len(row))
-                    for index, value in enumerate(row):
-                        known[index] += value
+            rows = self._merged(name, snapshots)
             yield histogram.family(name, self._described[name], rows)
         for name in self._gauges:
             described = self._described[name]

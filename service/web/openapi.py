@@ -21,7 +21,9 @@ from service.web.responses import json_response
 from service.web.routing import API, EVERYONE, Handler, Route, Routes
 
 REF = "#/components/schemas/{name}"
-NUMBERED = frozenset({"user", "account", "table", "booking", "key", "session", "hook", "delivery"})
+NUMBERED = frozenset(
+    {"user", "account", "table", "booking", "key", "session", "hook", "delivery", "message"}
+)
 """What has an id that was made here: a number. Other ids are texts chosen outside."""
 ERROR = {
     "type": "object",
@@ -76,7 +78,7 @@ def _written(app: web.Application) -> str:
 
 def document(declared: dict[Handler, Route]) -> dict[str, Any]:
     """The whole document of an application's routes."""
-    found = [route for route in declared.values() if route.path.startswith("/")]
+    found = [route for route in declared.values() if not route.is_file]
     types = [each for route in found for each in (route.body, route.answer, route.query) if each]
     schemas, components = msgspec.json.schema_components(
         types, schema_hook=_schema_of, ref_template=REF

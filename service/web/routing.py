@@ -92,6 +92,8 @@ class Declared(TypedDict, total=False):
     judges_origin: bool
     """Whether development refuses other sites' pages; not where a link or a signature is the
     credential."""
+    is_file: bool
+    """A file that a page loads: no part of the API, and not in its document."""
 
 
 class Route(NamedTuple):
@@ -115,6 +117,7 @@ class Route(NamedTuple):
     any_store: bool = False
     is_unlimited: bool = False
     judges_origin: bool = True
+    is_file: bool = False
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
     absent_body: Any = None

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,7 +141,7 @@ async def test_a_person_cancels_in_a_browser_without_a_script(
 ) -> None:
     booking_id = await house.in_state(await house.table(), "confirmed", at(19), at(21))
     url = str(house.api.make_url(PAGE)) + f"?token={await linked(house, booking_id)}"
-    how = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    how: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
     async with browsing(java_script_enabled=False, **how) as page:
         await page.goto(url)
         await page.screenshot(path=tmp_path / "ask.png")

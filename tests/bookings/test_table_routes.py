@@ -70,3 +70,14 @@ async def test_only_staff_and_keys_for_it_change_tables(house: Restaurant, sql: 
     assert (await house.as_staff("PATCH", "/tables/x", json={"seats": 2}))[0] == 404
     subjects = await sql.fetch("SELECT DISTINCT subject FROM audit_log WHERE actor LIKE 'user:%'")
     assert f"dining_tables/{table_id}" in [row["subject"] for row in subjects]
+
+
+async def test_staff_see_closed_tables_too(house: Restaurant) -> None:
+    open_one, closed = await house.table(), await house.table(is_open=False)
+    _, page = await house.as_staff("GET", "/tables/all", params={"limit": 1})
+    _, rest = await house.as_staff("GET", "/tables/all", params={"after": page["next"]})
+    found = [each["table_id"] for each in page["tables"] + rest["tables"]]
+    assert found == [open_one, closed]
+    assert (await house.send("GET", "/tables/all"))[0] == 401
+    unknown = await house.sql.fetchval("SELECT result_code FROM list_all_tables('x', NULL, 1)")
+    assert unknown == "unknown_store"

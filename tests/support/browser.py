@@ -22,8 +22,11 @@ needs_browser = pytest.mark.skipif(
 
 
 @asynccontextmanager
-async def browsing(**context: Any) -> AsyncIterator[Page]:
-    """A new page; nothing that it logs as an error, and no foreign host that it asks, is let by."""
+async def browsing(*, refusals: tuple[int, ...] = (), **context: Any) -> AsyncIterator[Page]:
+    """A new page; nothing that it logs as an error, and no foreign host that it asks, is let by.
+
+    Chromium logs an answer of 4xx as an error, too: `refusals` are those that the test is about.
+    """
     complaints: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
@@ -38,11 +41,15 @@ async def browsing(**context: Any) -> AsyncIterator[Page]:
         page.on("pageerror", lambda error: complaints.append(f"throws {error}"))
         page.on(
             "console",
-            lambda said: complaints.append(said.text) if said.type == "error" else None,
+            lambda said: complaints.append(said.text) if _is_error(said, refusals) else None,
         )
         yield page
         await browser.close()
     assert complaints == []
+
+
+def _is_error(said: Any, refusals: tuple[int, ...]) -> bool:
+    return said.type == "error" and not any(f"status of {code} " in said.text for code in refusals)
 
 
 async def barriers_of(page: Page, *within: str) -> list[str]:
