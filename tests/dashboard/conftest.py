@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.support.aliases import Api
 from tests.support.bookings import Restaurant
-from tests.support.browser import browsing
+from tests.support.browser import browsing, started
 from tests.support.builders import PASSWORD, bearer, create_user, token_of
 
 Open = Callable[..., AbstractAsyncContextManager[Page]]
@@ -23,8 +23,15 @@ async def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
     await page.keyboard.press("Enter")
 
 
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for all tests of the dashboard."""
+    async with started() as browser:
+        yield browser
+
+
 @pytest.fixture
-async def open_dashboard(api: Api, sql: Any) -> Open:
+async def open_dashboard(api: Api, sql: Any, chromium: Browser) -> Open:
     """open_dashboard("stock", role="admin", …): signed in, at a view, with its feed open."""
 
     @asynccontextmanager
@@ -32,7 +39,7 @@ async def open_dashboard(api: Api, sql: Any) -> Open:
         view: str = "overview", *, role: str = "admin", **how: Any
     ) -> AsyncIterator[Page]:
         await create_user(sql, "boss", role)
-        async with browsing(**{"viewport": WIDE, "locale": "en-GB", **how}) as page:
+        async with browsing(chromium, **{"viewport": WIDE, "locale": "en-GB", **how}) as page:
             page.set_default_timeout(20_000)
             await page.goto(str(api.make_url("/")))
             await sign_in(page, "boss")

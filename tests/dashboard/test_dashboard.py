@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+import pyotp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.dashboard.conftest import NARROW, WIDE, Open, sign_in
 from tests.support.aliases import Api, CreateUser, Stocked
@@ -22,10 +23,10 @@ def row(page: Any, name: str) -> Any:
 
 
 async def test_who_signs_in_is_told_what_was_wrong_and_stays_signed_in(
-    api: Api, user: CreateUser, main: None
+    api: Api, user: CreateUser, main: None, chromium: Browser
 ) -> None:
     await user("boss", role="staff")
-    async with browsing(refusals=(401,), locale="en-GB") as page:
+    async with browsing(chromium, refusals=(401,), locale="en-GB") as page:
         await page.goto(str(api.make_url("/")))
         assert await page.get_by_label("Store").input_value() == "main"
         await sign_in(page, "boss", "wrong password")
@@ -42,13 +43,83 @@ async def test_who_signs_in_is_told_what_was_wrong_and_stays_signed_in(
         await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_customers_are_sent_away(api: Api, user: CreateUser, main: None) -> None:
+async def test_customers_are_sent_away(
+    api: Api, user: CreateUser, main: None, chromium: Browser
+) -> None:
     await user("guest")
-    async with browsing(locale="en-GB") as page:
+    async with browsing(chromium, locale="en-GB") as page:
         await page.goto(str(api.make_url("/")))
         await sign_in(page, "guest")
         await page.get_by_role("alert").get_by_text("Not for customers").wait_for()
         assert await page.evaluate("sessionStorage.length") == 0
+
+
+async def test_who_has_an_authenticator_is_asked_for_its_code(
+    api: Api, sql: Any, user: CreateUser, main: None, chromium: Browser
+) -> None:
+    user_id = await user("boss", role="staff")
+    secret = pyotp.random_base32()
+    await sql.execute(
+        "INSERT INTO user_totp (store_id, user_id, secret, confirmed_at, last_step)"
+        " VALUES ('main', $1, $2, now(), 0)",
+        *(user_id, secret),
+    )
+    async with browsing(chromium, refusals=(401,), locale="en-GB") as page:
+        await page.goto(str(api.make_url("/")))
+        await sign_in(page, "boss")
+        await page.get_by_label("Code of your authenticator").fill(pyotp.TOTP(secret).now())
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="Nothing is oversold").wait_for()
+
+
+async def test_staff_see_their_own_account_alone(open_dashboard: Open, main: None) -> None:
+    async with open_dashboard("people", role="staff") as page:
+        await page.get_by_role("heading", name="You: boss, staff of main").wait_for()
+        await expect(page.get_by_role("heading", name="Users")).to_have_count(0)
+
+
+async def test_names_cannot_write_into_the_page(
+    open_dashboard: Open, sql: Any, stocked: Stocked
+) -> None:
+    await stocked({"7": 5})
+    await sql.execute("UPDATE products SET name = '<img src=x onerror=alert(1)><script>alert(1)'")
+    async with open_dashboard("stock/7") as page:
+        heading = page.get_by_role("heading", name="<img src=x onerror=alert(1)><script>alert(1)")
+        await heading.wait_for()
+        assert await page.locator("img").count() == 0
+
+
+async def test_the_policy_lets_no_text_become_a_script(api: Api, chromium: Browser) -> None:
+    async def write() -> None:
+        async with browsing(chromium) as page:
+            await page.goto(str(api.make_url("/")))
+            assert await page.evaluate(WRITES) is False
+
+    with pytest.raises(AssertionError, match="TrustedHTML"):  # the console says it, too
+        await write()
+
+
+async def test_the_stock_is_walked_and_changed_by_the_keyboard_alone(
+    open_dashboard: Open, sql: Any, stocked: Stocked
+) -> None:
+    await stocked({str(number): 5 for number in range(1, 60)})
+    async with open_dashboard() as page:
+        await page.keyboard.press("g")
+        await page.keyboard.press("s")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Stock")
+        await expect(page.locator("#main")).to_be_focused()
+        await page.keyboard.press("/")
+        await page.keyboard.type("product 4")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("complementary", name="Product 40")).to_be_visible()
+        await expect(page.locator("#quantity")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#spoken")).to_contain_text("1 × Product 40 supplied")
+        assert (await stock(sql))["40"] == (6, 0)
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#grid")).to_be_focused()
 
 
 async def test_a_change_made_in_psql_arrives_and_lights_up(
@@ -244,8 +315,9 @@ async def test_a_lost_feed_says_since_when_the_figures_stand_and_comes_back(
         await expect(row(page, "Product 7").locator(".c-free")).to_have_text("6")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["desktop", "phone"]
+)
 async def test_no_view_keeps_anybody_out(
     open_dashboard: Open, api: Api, house: Restaurant, stocked: Stocked, scheme: str, size: Any
 ) -> None:
@@ -263,10 +335,10 @@ async def test_no_view_keeps_anybody_out(
 
 
 async def test_the_page_speaks_russian_where_the_browser_does_and_can_be_switched(
-    open_dashboard: Open, api: Api, user: CreateUser, main: None
+    open_dashboard: Open, api: Api, user: CreateUser, main: None, chromium: Browser
 ) -> None:
     await user("boss", role="staff")
-    async with browsing(locale="ru-RU", viewport=WIDE) as page:
+    async with browsing(chromium, locale="ru-RU", viewport=WIDE) as page:
         await page.goto(str(api.make_url("/")))
         await page.get_by_role("heading", name="Вход").wait_for()
         assert await page.evaluate("document.documentElement.lang") == "ru"
@@ -297,6 +369,9 @@ async def test_two_thousand_items_that_change_are_drawn_in_time(
         assert busy["median"] < 16, busy
 
 
+WRITES = """() => {
+    try { document.body.innerHTML = "<b>x</b>"; return true; } catch { return false; }
+}"""
 NO_READS = """fetch_ = fetch;
     fetch = (url, how) => how?.method === "GET" ? new Promise(() => {}) : fetch_(url, how); 0"""
 BUSY = """async () => {

@@ -2,13 +2,13 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 OPTIONS = (
@@ -22,14 +22,26 @@ needs_browser = pytest.mark.skipif(
 
 
 @asynccontextmanager
-async def browsing(*, refusals: tuple[int, ...] = (), **context: Any) -> AsyncIterator[Page]:
+async def started() -> AsyncIterator[Browser]:
+    """A browser; one may serve many tests, each with a context of its own."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def browsing(
+    browser: Browser | None = None, *, refusals: tuple[int, ...] = (), **context: Any
+) -> AsyncIterator[Page]:
     """A new page; nothing that it logs as an error, and no foreign host that it asks, is let by.
 
     Chromium logs an answer of 4xx as an error, too: `refusals` are those that the test is about.
     """
     complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+    async with AsyncExitStack() as stack:
+        if browser is None:
+            browser = await stack.enter_async_context(started())
         opened = await browser.new_context(**context)
         page = await opened.new_page()
 
@@ -44,8 +56,8 @@ async def browsing(*, refusals: tuple[int, ...] = (), **context: Any) -> AsyncIt
             lambda said: complaints.append(said.text) if _is_error(said, refusals) else None,
         )
         yield page
-        await browser.close()
-    assert complaints == []
+        await opened.close()
+    assert complaints == [], complaints
 
 
 def _is_error(said: Any, refusals: tuple[int, ...]) -> bool:

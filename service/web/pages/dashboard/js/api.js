@@ -69,6 +69,7 @@ export async function signIn(store, login, password, otp) {
 /** Every session of the user ends, here and elsewhere; here in any case. */
 export async function signOut(everywhere) {
   const bearer = session?.token, store = storeId();
+  forget();
   try {
     if (everywhere) await send("POST", at(store, "auth/logout"), undefined, { bearer });
     else {
@@ -77,7 +78,6 @@ export async function signOut(everywhere) {
       if (mine) await send("DELETE", at(store, `users/me/sessions/${mine.session_id}`), undefined, { bearer, tries: 1 });
     }
   } catch { /* then it ends by itself */ }
-  forget();
 }
 
 /** A new token well before the present one ends; one refresh at a time. */

@@ -155,8 +155,9 @@ export async function enter() {
 }
 
 async function leave(everywhere = false) {
+  const gone = signOut(everywhere === true);
   end("");
-  await signOut(everywhere === true);
+  await gone;
 }
 export const leaveEverywhere = () => leave(true);
 

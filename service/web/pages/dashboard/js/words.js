@@ -32,6 +32,7 @@ function make() {
     time: format({ hour: "2-digit", minute: "2-digit" }),
     second: format({ hour: "2-digit", minute: "2-digit", second: "2-digit" }),
     moment: format({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }),
+    ago: new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" }),
     collator: new Intl.Collator(locale, { numeric: true }),
   };
 }
@@ -59,6 +60,12 @@ export const second = (at) => tools.second.format(at);
 export const moment = (at) => tools.moment.format(at);
 /** The time alone where it is of the last 12 hours, else the day, too. */
 export const when = (at) => (Math.abs(Date.now() - at) < 12 * 3600e3 ? second(at) : moment(at));
+/** "39 min ago" of a moment that is past. */
+export const ago = (at) => {
+  const s = Math.max(0, (Date.now() - at) / 1000);
+  const [n, unit] = s < 60 ? [0, "minute"] : s < 3600 ? [s / 60, "minute"] : s < 86400 ? [s / 3600, "hour"] : [s / 86400, "day"];
+  return n ? tools.ago.format(-Math.floor(n), unit) : t("time.now");
+};
 export const compare = (a, b) => tools.collator.compare(a, b);
 /** 75 s is 1:15, 7,265 s is 2:01:05. */
 export const span = (s) => {

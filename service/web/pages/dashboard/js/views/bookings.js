@@ -1,7 +1,7 @@
 // The day: tables as rows, time as columns. A request does not take the table, so it is drawn open and dashed; what
 // confirming it would do to others is said in a sentence and on the chart, before it is done. The service decides.
 import { html, nothing, changed, drawn, refused, state, none } from "../screen.js";
-import { t, money, number, minorUnits, span } from "../words.js";
+import { t, ago, money, number, minorUnits } from "../words.js";
 import { store, say } from "../store.js";
 import { words } from "../errors.js";
 import { all, get, patch, post, query } from "../api.js";
@@ -180,7 +180,7 @@ function request(b) {
   const key = (e) => { if (!store.singleKeys || e.target.closest("input")) return; if (e.key === "y") act(b, "confirm", { rivals: "decline" }); if (e.key === "n") act(b, "decline"); };
   return html`
     <li class="request ${here ? "chosen" : ""}" id="ask-${b.booking_id}" tabindex="-1" @click=${() => { if (!here) choose(b); }} @focusin=${() => { if (chosen?.booking_id !== b.booking_id) choose(b); }} @keydown=${key}>
-      <p class="spread"><b>${who(b)}</b><span class="meta">${t("bo.asked", { time: span(Math.max(0, (Date.now() - Date.parse(b.created_at)) / 1000)) })}</span></p>
+      <p class="spread"><b>${who(b)}</b><span class="meta">${t("bo.asked", { time: ago(Date.parse(b.created_at)) })}</span></p>
       <p class="soft">${clock(b.from)}–${clock(b.to)} · ${tableName(b.table_id)} · ${t("bo.guests", { n: b.guests })}</p>
       ${here ? html`<p class="effect ${others.length ? "held" : "over"}">${others.length ? t("bo.effect", { n: others.length, who: names }) : clash ? nothing : t("bo.effect.0")}</p>` : nothing}
       ${clash && refusal?.id !== b.booking_id ? html`<p class="effect wrong">${t("bo.clash", { who: who(clash), from: clock(clash.from), to: clock(clash.to) })}</p>` : nothing}

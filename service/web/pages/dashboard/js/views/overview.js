@@ -16,8 +16,8 @@ const OF_RULE = {
   paid: ["purchase_is_paid_once", "purchase_is_the_owners", "purchase_left_the_stock"],
   money: ["balance_equals_entries", "never_overdrawn", "account_keeps_its_owner", "entries_are_as_many_as_counted", "entry_follows_the_last"],
   tables: ["no_overlapping_bookings"],
-  seats: ["one_party_at_a_table", "erased_guest_is_empty"],
-  told: ["delivery_has_a_target"],
+  seats: ["one_party_at_a_table"],
+  told: ["delivery_has_a_target", "erased_guest_is_empty"],
 };
 const NAMED = new Set(Object.values(OF_RULE).flat());
 const at = { chart: null, i: 0 };
