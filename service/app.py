@@ -12,7 +12,7 @@ from service.database.pool import Database, begin_patience
 from service.database.readiness import prove_ready
 from service.results import Refusal
 from service.settings import Settings
-from service.web import api_pages, dashboard, openapi, responses
+from service.web import api_pages, dashboard, openapi, responses, stock_lane
 from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
 from service.web.boundary import DRAINING
@@ -134,6 +134,7 @@ def create_app(
     app[AUTH] = Auth(settings, database)
     app[PUBLIC_LIMIT] = Limiter(settings.public_limit, PUBLIC_SECONDS)
     app[ROUTES] = {}
+    stock_lane.set_up(app)
     for domain in domains.find():
         if hasattr(domain, "set_up"):
             domain.set_up(app)

@@ -4,8 +4,8 @@ A transaction costs about the same whether it reserves one thing or fifty; and c
 product queue for its row whatever we do. So let them queue here, and go together.
 
 The lane makes one call at a time, on a connection of its own. While its call is under way, new
-requests gather; when it returns, all that wait for one store go as the next call. No timer: an
-idle lane sends at once, and a batch is never larger than the traffic makes it.
+requests gather; when it returns, all that wait for one function of one store go as the next call.
+No timer: an idle lane sends at once, and a batch is never larger than the traffic makes it.
 
 The lane is impatient: where somebody else holds a lock, its call gives up after 0.1 s. Keys whose
 rows are held then go *aside*: each has a lane of its own there, whose calls are patient, until one
@@ -25,17 +25,20 @@ What else can go wrong, and who hears of it:
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import islice
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from service.database.pool import begin_patience, in_transaction
+from service.database.pool import Database, Kept, begin_patience, in_transaction
 from service.results import Refusal
 
-Item = TypeVar("Item", contravariant=True)
-Answer = TypeVar("Answer", covariant=True)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+Function: TypeAlias = Callable[[Database | Kept, str, Sequence[Item]], Awaitable[Sequence[Answer]]]
+"""One call for many items of a store: one answer per item, in order."""
 
 MAX_BATCH = 500
 """A batch of so many items takes no more; what is submitted together stays together."""
@@ -50,13 +53,13 @@ HELD_UP = {"database_busy", "database_timeout"}
 """Refusals of a call that somebody else's lock, or too much work, has held up."""
 
 
-class Calls(Protocol[Item, Answer]):
+class Calls(Protocol):
     """What a coalescer asks of the database."""
 
     async def send(
-        self, store_id: str, items: Sequence[Item], *, is_patient: bool
-    ) -> Sequence[Answer]:
-        """One answer per item, in order. Impatient calls come one at a time."""
+        self, function: Function[Any, Any], store_id: str, items: Sequence[Any], *, is_patient: bool
+    ) -> Sequence[Any]:
+        """What the function answers. Impatient calls come one at a time."""
 
     async def held(self, store_id: str, keys: Collection[str]) -> Collection[str]:
         """Those of the keys whose rows another transaction holds now."""
@@ -65,8 +68,15 @@ class Calls(Protocol[Item, Answer]):
         """Give up what is kept between calls."""
 
 
-class _Waiting(NamedTuple):
+class _Place(NamedTuple):
+    """Where items wait that may go together."""
+
+    function: Function[Any, Any]
     store_id: str
+
+
+class _Waiting(NamedTuple):
+    place: _Place
     keys: Sequence[str]
     items: Sequence[Any]
     answers: "asyncio.Future[list[Any]]"
@@ -78,21 +88,21 @@ class _Waiting(NamedTuple):
 
 
 class _Lane:
-    """Who waits for the next call, by store, and the task that makes one call after another."""
+    """Who waits for the next call, by place, and the task that makes one call after another."""
 
     def __init__(self, room: asyncio.Semaphore, *, is_patient: bool) -> None:
-        self.queues: dict[str, deque[_Waiting]] = {}
+        self.queues: dict[_Place, deque[_Waiting]] = {}
         self.items = 0
         self.room = room
         self.is_patient = is_patient
         self.calls: asyncio.Task[None] | None = None
 
     def take(self) -> list[_Waiting]:
-        """The next batch, in arrival order, without callers who gave up. Stores take turns."""
+        """The next batch, in arrival order, without callers who gave up. Places take turns."""
         batch: list[_Waiting] = []
         size, oldest = 0, time.monotonic() - PATIENCE_SECONDS
-        store_id = next(iter(self.queues), "")
-        queue = self.queues.pop(store_id, deque())
+        place = next(iter(self.queues), None)
+        queue = self.queues.pop(place) if place else deque()
         while queue and size < MAX_BATCH:
             waiting = queue.popleft()
             self.items -= len(waiting.items)
@@ -101,8 +111,8 @@ class _Lane:
             elif not waiting.answers.done():
                 batch.append(waiting)
                 size += len(waiting.items)
-        if queue:
-            self.queues[store_id] = queue
+        if place and queue:
+            self.queues[place] = queue
         return batch
 
     def take_all(self) -> list[_Waiting]:
@@ -111,10 +121,10 @@ class _Lane:
         return [waiting for queue in queues.values() for waiting in queue]
 
 
-class Coalescer(Generic[Item, Answer]):
+class Coalescer:
     """Sends what several callers submit in one call."""
 
-    def __init__(self, calls: Calls[Item, Answer]) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._lane = _Lane(asyncio.Semaphore(1), is_patient=False)
         self._aside: dict[tuple[str, str], _Lane] = {}
@@ -128,13 +138,18 @@ class Coalescer(Generic[Item, Answer]):
         return sum(lane.items for lane in (self._lane, *self._aside.values()))
 
     async def submit(
-        self, store_id: str, keys: Sequence[str], items: Sequence[Item]
+        self,
+        function: Function[Item, Answer],
+        store_id: str,
+        keys: Sequence[str],
+        items: Sequence[Item],
     ) -> list[Answer]:
         """The answers to items that want the rows `keys`, all from one call. Raises Refusal."""
         if in_transaction():
             raise RuntimeError("what is sent from here commits apart from its caller's transaction")
         answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(store_id, keys, items, answers, time.monotonic())
+        place = _Place(function, store_id)
+        waiting = _Waiting(place, keys, items, answers, time.monotonic())
         if self._lane_of(waiting).items >= MAX_WAITING:
             raise Refusal("overloaded")
         self._enqueue([waiting])
@@ -149,14 +164,14 @@ class Coalescer(Generic[Item, Answer]):
     def _lane_of(self, waiting: _Waiting) -> _Lane:
         """The lane of the first key that is aside; mostly none is."""
         for key in waiting.keys if self._aside else ():
-            if lane := self._aside.get((waiting.store_id, key)):
+            if lane := self._aside.get((waiting.place.store_id, key)):
                 return lane
         return self._lane
 
     def _enqueue(self, everyone: Sequence[_Waiting]) -> None:
         for waiting in everyone:
             lane = self._lane_of(waiting)
-            lane.queues.setdefault(waiting.store_id, deque()).append(waiting)
+            lane.queues.setdefault(waiting.place, deque()).append(waiting)
             lane.items += len(waiting.items)
             if lane.calls is None:
                 # In no context: a lane works for many requests, and belongs to none of them.
@@ -174,11 +189,11 @@ class Coalescer(Generic[Item, Answer]):
 
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """Send a batch and hand out its answers; where it failed as a whole, find the guilty."""
-        store_id, items = batch[0].store_id, [item for each in batch for item in each.items]
+        items = [item for each in batch for item in each.items]
         self.on_batch(len(items))
         begin_patience(time.monotonic() - batch[0].since)
         try:
-            answers = await self._calls.send(store_id, items, is_patient=lane.is_patient)
+            answers = await self._calls.send(*batch[0].place, items, is_patient=lane.is_patient)
             if len(answers) != len(items):
                 raise RuntimeError(f"{len(answers)} answers to {len(items)} requests")
         except Exception as error:
@@ -190,8 +205,8 @@ class Coalescer(Generic[Item, Answer]):
             if not waiting.answers.done():
                 waiting.answers.set_result(own)
         if lane.is_patient:  # whoever still waits for these keys joins the others
-            for place in {(store_id, key) for waiting in batch for key in waiting.keys}:
-                if freed := self._aside.pop(place, None):
+            for held in {(each.place.store_id, key) for each in batch for key in each.keys}:
+                if freed := self._aside.pop(held, None):
                     self._enqueue(freed.take_all())
 
     async def _fail(self, lane: _Lane, batch: Sequence[_Waiting], error: Exception) -> None:
@@ -206,7 +221,7 @@ class Coalescer(Generic[Item, Answer]):
                 await self._send(lane, [waiting])
         if lane.is_patient or code in NOBODYS_FAULT:
             return
-        store_id, keys = batch[0].store_id, {key for each in batch for key in each.keys}
+        store_id, keys = batch[0].place.store_id, {key for each in batch for key in each.keys}
         if code in HELD_UP:
             with suppress(Exception):  # then all of them may be guilty
                 keys = set(await self._calls.held(store_id, keys)) or keys

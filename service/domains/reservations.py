@@ -1,8 +1,9 @@
 """Reservations of stock — callbacks for good, holds with lines and a lifetime."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -10,7 +11,7 @@ from aiohttp import web
 from sqlalchemy import TextClause, text
 
 from service import results
-from service.database.coalesce import MAX_ASIDE, Coalescer
+from service.database.coalesce import Function
 from service.database.pool import Database, Kept
 from service.jobs import Job, done_by, found_by
 from service.settings import Settings
@@ -21,9 +22,9 @@ from service.web.bodies import (
     Quantity,
     Timestamp,
 )
-from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, ids_of, read
-from service.web.metrics import METRICS, SIZES
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, ids_of, read
 from service.web.routing import OPERATORS, Routes
+from service.web.stock_lane import Answer, answers_of, call_together
 
 RESERVE_STOCK_BATCH = text(
     "SELECT * FROM reserve_stock_batch(:store_id, CAST(:reservation_ids AS text[]),"
@@ -31,7 +32,6 @@ RESERVE_STOCK_BATCH = text(
     " :max_lifetime, CAST(:line_requests AS int[]), CAST(:product_ids AS text[]),"
     " CAST(:quantities AS bigint[]))"
 )
-HELD_PRODUCTS = text("SELECT * FROM held_products(:store_id, CAST(:product_ids AS text[]))")
 FIND_LAPSED_RESERVATIONS = text("SELECT * FROM find_lapsed_reservations()")
 EXPIRE_RESERVATIONS = text(
     "SELECT result_code, expired_count AS done FROM expire_reservations(:store_id, :limit)"
@@ -158,14 +158,6 @@ class Reservations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next: str | None
 
 
-class Answer(NamedTuple):
-    """What reserve_stock_batch answers for one reservation."""
-
-    result_code: str
-    document: str | None
-    """Of a granted hold all of it, of a refusal its facts, as JSON."""
-
-
 class Request(NamedTuple):
     """What reserve_stock_batch is asked for one reservation."""
 
@@ -177,10 +169,6 @@ class Request(NamedTuple):
 
 
 Callbacks = Annotated[list[Callback], msgspec.Meta(min_length=1, max_length=1000)]
-
-RESERVATIONS = web.AppKey("RESERVATIONS", Coalescer[Request, Answer])
-IMPATIENCE = "100ms"
-"""How long the coalescer's lane waits for a lock of somebody else's."""
 
 RESERVE_CODES = (
     "ok",
@@ -201,26 +189,6 @@ routes = Routes()
 def jobs(settings: Settings) -> list[Job]:
     """Lapsed holds are written down as expired, so that all who watch the stock hear of it."""
     return [Job("expiry", found_by(FIND_LAPSED_RESERVATIONS), done_by(EXPIRE_RESERVATIONS))]
-
-
-def set_up(app: web.Application) -> None:
-    """Give the application its coalescer, which finishes what waits before the database closes."""
-    coalescer = app[RESERVATIONS] = Coalescer(_Calls(app[DATABASE], _max_lifetime(app)))
-    sizes = app[METRICS].histogram(
-        "holdfast_batch_size", "Reservations that went as one call.", (), SIZES
-    )
-    coalescer.on_batch = lambda size: sizes.observe((), size)
-    app[METRICS].gauge(
-        "holdfast_batch_waiting",
-        "Reservations that wait for their call.",
-        (),
-        lambda: {(): coalescer.waiting},
-    )
-    app.on_cleanup.append(_finish)
-
-
-async def _finish(app: web.Application) -> None:
-    await app[RESERVATIONS].close()
 
 
 @routes.post(
@@ -396,47 +364,24 @@ def _max_lifetime(app: web.Application) -> timedelta:
     return timedelta(seconds=app[SETTINGS].max_hold_seconds)
 
 
-class _Calls:
-    """How the coalescer asks for reservations."""
-
-    def __init__(self, database: Database, max_lifetime: timedelta) -> None:
-        self._max_lifetime = max_lifetime
-        self._kept = Kept(database.share(1, lock_timeout=IMPATIENCE))
-        self._aside = database.share(MAX_ASIDE)
-
-    async def send(
-        self, store_id: str, items: Sequence[Request], *, is_patient: bool
-    ) -> Sequence[Answer]:
-        """In one transaction, on the connection kept or, with patience, beside it."""
-        connection = self._aside if is_patient else self._kept
-        return await _reserve(connection, store_id, items, self._max_lifetime)
-
-    async def held(self, store_id: str, keys: Collection[str]) -> Collection[str]:
-        """The products whose stock another transaction holds now."""
-        row = await self._kept.call(HELD_PRODUCTS, store_id=store_id, product_ids=list(keys))
-        return list(msgspec.json.decode(row.document))
-
-    async def close(self) -> None:
-        """Close the kept connection."""
-        await self._kept.close()
-
-
 async def _ask(request: web.Request, wanted: Sequence[Request]) -> Sequence[Answer]:
-    """The answers to reservations: from one call, with those that wait beside them.
-
-    What shares a transaction with its Idempotency-Key goes alone.
-    """
-    database, store_id = request.app[DATABASE], request[STORE_ID]
-    if database.is_in_transaction:
-        return await _reserve(database, store_id, wanted, _max_lifetime(request.app))
+    """The answers to reservations: from one call, with those that wait beside them."""
     product_ids = [line.product_id for each in wanted for line in each.lines]
-    return await request.app[RESERVATIONS].submit(store_id, product_ids, wanted)
+    function = _reserve_within(_max_lifetime(request.app))
+    return await call_together(request, function, product_ids, wanted)
+
+
+@cache
+def _reserve_within(max_lifetime: timedelta) -> Function[Request, Answer]:
+    """The one function that all reservations of so long a life at most go to together."""
+    return partial(_reserve, max_lifetime=max_lifetime)
 
 
 async def _reserve(
     connection: Database | Kept,
     store_id: str,
     requests: Sequence[Request],
+    *,
     max_lifetime: timedelta,
 ) -> Sequence[Answer]:
     """Ask reserve_stock_batch for all of them: one answer per request, in order."""
@@ -458,7 +403,7 @@ async def _reserve(
         product_ids=product_ids,
         quantities=quantities,
     )
-    return list(map(Answer, row.result_codes, row.documents))
+    return answers_of(row)
 
 
 async def _resolve(request: web.Request, statement: TextClause, **parameters: Any) -> web.Response:

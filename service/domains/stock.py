@@ -1,12 +1,14 @@
 """Stock: what comes in, what goes out, what is there, and what was."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import text
 
+from service.database.pool import Database, Kept
 from service.jobs import Job, done_by, found_by
 from service.logs import REQUEST_ID
 from service.settings import Settings
@@ -14,11 +16,17 @@ from service.web import responses
 from service.web.bodies import OutsideId, Quantity, Timestamp
 from service.web.context import CALLER, STORE_ID, call, read
 from service.web.routing import API, OPERATORS, Routes
+from service.web.stock_lane import Answer, answers_of, call_together
 
 READ_STORE = text("SELECT * FROM read_store(:store_id, :at, :after, :limit)")
 MOVE_STOCK = text(
     "SELECT * FROM move_stock(:store_id, :operation, CAST(:product_ids AS text[]),"
     " CAST(:quantities AS bigint[]), :reference, :actor)"
+)
+MOVE_STOCK_BATCH = text(
+    "SELECT * FROM move_stock_batch(:store_id, CAST(:operations AS text[]),"
+    " CAST(:references AS text[]), CAST(:actors AS text[]), NULL,"
+    " CAST(:product_ids AS text[]), CAST(:quantities AS bigint[]))"
 )
 CLEAN_STORE = text("SELECT * FROM clean_store(:store_id, :reference, :actor)")
 LIST_MOVEMENTS = text("SELECT * FROM list_movements(:store_id, :after, :limit)")
@@ -145,6 +153,14 @@ class ItemMovements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next: int | None
 
 
+class Requested(NamedTuple):
+    """What move_stock_batch is asked for one change."""
+
+    change: Change
+    reference: str
+    actor: str
+
+
 MOVE_CODES = ("ok", "insufficient_stock", "unknown_product", "unknown_store", "invalid_request")
 
 routes = Routes(API)
@@ -187,7 +203,9 @@ async def read_store(request: web.Request, query: StoreQuery) -> web.Response:
 )
 async def move_item(request: web.Request, change: Change) -> web.Response:
     """Bring units of an item in (supply) or take them out (demand)."""
-    return await _move(request, change.operation, [Item(change.item_id, change.quantity)])
+    requested = Requested(change, **_context(request))
+    (answer,) = await call_together(request, _move_together, [change.item_id], [requested])
+    return responses.respond(answer, store_id=request[STORE_ID])
 
 
 @routes.post(
@@ -201,7 +219,17 @@ async def move_item(request: web.Request, change: Change) -> web.Response:
 )
 async def move_items(request: web.Request, change: GroupChange) -> web.Response:
     """Bring several items in or take them out: all or none, repeated ones summed."""
-    return await _move(request, change.operation, change.items)
+    store_id = request[STORE_ID]
+    row = await call(
+        request,
+        MOVE_STOCK,
+        store_id=store_id,
+        operation=change.operation,
+        product_ids=[item.item_id for item in change.items],
+        quantities=[item.quantity for item in change.items],
+        **_context(request),
+    )
+    return responses.respond(row, store_id=store_id)
 
 
 @routes.post(
@@ -259,18 +287,20 @@ async def list_item_movements(request: web.Request, query: ItemMovementsQuery) -
     return responses.respond(row, **ids)
 
 
-async def _move(request: web.Request, operation: Operation, items: list[Item]) -> web.Response:
-    store_id = request[STORE_ID]
-    row = await call(
-        request,
-        MOVE_STOCK,
+async def _move_together(
+    connection: Database | Kept, store_id: str, changes: Sequence[Requested]
+) -> Sequence[Answer]:
+    """Ask move_stock_batch for all of them: one answer per change, in order."""
+    row = await connection.call(
+        MOVE_STOCK_BATCH,
         store_id=store_id,
-        operation=operation,
-        product_ids=[item.item_id for item in items],
-        quantities=[item.quantity for item in items],
-        **_context(request),
+        operations=[each.change.operation for each in changes],
+        references=[each.reference for each in changes],
+        actors=[each.actor for each in changes],
+        product_ids=[each.change.item_id for each in changes],
+        quantities=[each.change.quantity for each in changes],
     )
-    return responses.respond(row, store_id=store_id)
+    return answers_of(row)
 
 
 def _context(request: web.Request) -> dict[str, str]:

@@ -34,6 +34,7 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION read_store'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION store_report'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION move_stock'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION move_stock_batch'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION change_stock'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION clean_store'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION put_store'),

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import pytest
 
 from service.database import coalesce
-from service.database.coalesce import Coalescer
+from service.database.coalesce import Coalescer, Function
 from service.results import Refusal
 
 Behaviour = Callable[[Sequence[str], bool], None]
@@ -19,15 +20,17 @@ class Recorder:
         self.batches: list[list[str]] = []
         """What the lane has sent, without the store."""
         self.aside: list[list[str]] = []
-        self.stores: list[str] = []
+        self.places: list[tuple[Any, str]] = []
         self.gate = asyncio.Event()
         self.behaviour = behaviour
         self.locked = set(held)
         self.is_closed = False
 
-    async def send(self, store_id: str, items: Sequence[str], *, is_patient: bool) -> list[str]:
+    async def send(
+        self, function: Any, store_id: str, items: Sequence[str], *, is_patient: bool
+    ) -> list[str]:
         (self.aside if is_patient else self.batches).append(list(items))
-        self.stores.append(store_id)
+        self.places.append((function, store_id))
         await self.gate.wait()
         if self.behaviour:
             self.behaviour(items, is_patient)
@@ -40,11 +43,20 @@ class Recorder:
         self.is_closed = True
 
 
+async def shout(connection: Any, store_id: str, items: Sequence[str]) -> list[str]:
+    raise AssertionError("the recorder answers")
+
+
+async def whisper(connection: Any, store_id: str, items: Sequence[str]) -> list[str]:
+    raise AssertionError("the recorder answers")
+
+
 def submit(
-    coalescer: Coalescer[str, str], *items: str, store: str = "s"
+    coalescer: Coalescer, *items: str, store: str = "s", function: Function[str, str] = shout
 ) -> list[asyncio.Task[list[str]]]:
     """Submit each item alone, with itself as its key."""
-    return [asyncio.create_task(coalescer.submit(store, [item], [item])) for item in items]
+    submitted = (coalescer.submit(function, store, [item], [item]) for item in items)
+    return [asyncio.create_task(each) for each in submitted]
 
 
 async def answers(*tasks: asyncio.Task[list[str]]) -> str:
@@ -53,7 +65,7 @@ async def answers(*tasks: asyncio.Task[list[str]]) -> str:
     return " ".join(str(task.exception() or task.result()[0]) for task in tasks)
 
 
-async def ask(coalescer: Coalescer[str, str], *items: str) -> str:
+async def ask(coalescer: Coalescer, *items: str) -> str:
     return await answers(*submit(coalescer, *items))
 
 
@@ -64,7 +76,7 @@ async def settle() -> None:
 
 async def test_an_idle_lane_sends_at_once_and_what_waits_goes_together() -> None:
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     first = submit(coalescer, "a")
     await settle()
     rest = submit(coalescer, "b", "c", "d")
@@ -80,10 +92,10 @@ async def test_what_is_submitted_together_is_answered_together_from_one_call(
 ) -> None:
     monkeypatch.setattr(coalesce, "MAX_BATCH", 3)
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
-    single = asyncio.create_task(coalescer.submit("s", ["k"], ["a"]))
-    several = asyncio.create_task(coalescer.submit("s", ["k", "l"], ["b", "c", "d"]))
-    late = asyncio.create_task(coalescer.submit("s", ["k"], ["e"]))
+    coalescer = Coalescer(recorder)
+    single = asyncio.create_task(coalescer.submit(shout, "s", ["k"], ["a"]))
+    several = asyncio.create_task(coalescer.submit(shout, "s", ["k", "l"], ["b", "c", "d"]))
+    late = asyncio.create_task(coalescer.submit(shout, "s", ["k"], ["e"]))
     recorder.gate.set()
     assert [await each for each in (single, several, late)] == [["A"], ["B", "C", "D"], ["E"]]
     assert recorder.batches == [["a", "b", "c", "d"], ["e"]]
@@ -92,7 +104,7 @@ async def test_what_is_submitted_together_is_answered_together_from_one_call(
 async def test_a_batch_has_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "MAX_BATCH", 2)
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, *"abcde")
     recorder.gate.set()
     assert await answers(*tasks) == "A B C D E"
@@ -104,7 +116,7 @@ async def test_a_batch_is_of_one_store_and_stores_take_turns(
 ) -> None:
     monkeypatch.setattr(coalesce, "MAX_BATCH", 2)
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     blocker = submit(coalescer, "x")
     await settle()
     tasks = [
@@ -117,19 +129,37 @@ async def test_a_batch_is_of_one_store_and_stores_take_turns(
     recorder.gate.set()
     assert await answers(*blocker, *tasks) == "X A B C D E"
     assert recorder.batches == [["x"], ["a", "c"], ["b", "e"], ["d"]]
-    assert recorder.stores == ["s", "s", "t", "s"]
+    assert [store for _, store in recorder.places] == ["s", "s", "t", "s"]
+
+
+async def test_a_batch_is_of_one_function_and_functions_take_turns() -> None:
+    recorder = Recorder()
+    coalescer = Coalescer(recorder)
+    blocker = submit(coalescer, "x")
+    await settle()
+    tasks = [
+        *submit(coalescer, "a"),
+        *submit(coalescer, "b", function=whisper),
+        *submit(coalescer, "c"),
+        *submit(coalescer, "d", function=whisper),
+    ]
+    await settle()
+    recorder.gate.set()
+    assert await answers(*blocker, *tasks) == "X A B C D"
+    assert recorder.batches == [["x"], ["a", "c"], ["b", "d"]]
+    assert [function for function, _ in recorder.places] == [shout, shout, whisper]
 
 
 async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "MAX_WAITING", 2)
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     under_way = submit(coalescer, "a")
     await settle()
     waiting = submit(coalescer, "b", "c")
     await settle()
     with pytest.raises(Refusal, match="overloaded"):
-        await coalescer.submit("s", ["d"], ["d"])
+        await coalescer.submit(shout, "s", ["d"], ["d"])
     recorder.gate.set()
     assert await answers(*under_way, *waiting) == "A B C"
     assert await ask(coalescer, "d") == "D"
@@ -137,7 +167,7 @@ async def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_a_caller_who_gives_up_while_waiting_is_never_sent() -> None:
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     under_way = submit(coalescer, "a")
     await settle()
     gone, stays = submit(coalescer, "b", "c")
@@ -150,7 +180,7 @@ async def test_a_caller_who_gives_up_while_waiting_is_never_sent() -> None:
 
 async def test_a_caller_who_gives_up_after_sending_disturbs_nobody() -> None:
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     gone, stays = submit(coalescer, "a", "b")
     await settle()
     gone.cancel()
@@ -167,7 +197,7 @@ async def test_a_failed_batch_is_taken_apart_and_only_the_guilty_fails(error: Ex
             raise error
 
     recorder = Recorder(fail_with_b)
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, "a", "b", "c")
     recorder.gate.set()
     assert await answers(*tasks) == f"A {error} C"
@@ -181,8 +211,8 @@ async def test_of_one_key_too_only_the_guilty_fails() -> None:
             raise RuntimeError("a defect")
 
     recorder = Recorder(fail_with_b)
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
-    tasks = [asyncio.create_task(coalescer.submit("s", ["k"], [item])) for item in "abc"]
+    coalescer = Coalescer(recorder)
+    tasks = [asyncio.create_task(coalescer.submit(shout, "s", ["k"], [item])) for item in "abc"]
     recorder.gate.set()
     assert await answers(*tasks) == "A a defect C"
     assert recorder.aside == [["a", "b", "c"], ["a"], ["b"], ["c"]]
@@ -196,7 +226,7 @@ async def test_what_is_nobodys_fault_is_not_sent_again(code: str) -> None:
         raise Refusal(code)
 
     recorder = Recorder(fail)
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, "a", "b")
     recorder.gate.set()
     assert await answers(*tasks) == f"{code} {code}"
@@ -215,7 +245,7 @@ async def test_who_wants_a_held_row_waits_aside_until_a_call_for_it_succeeds() -
     locked = {"a"}
     recorder = Recorder(busy_with(locked), held=locked)
     recorder.gate.set()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     assert await ask(coalescer, "a", "b", "c") == "database_busy B C"
     assert recorder.batches == [["a", "b", "c"], ["b", "c"]]
     assert await ask(coalescer, "a", "b", "c") == "database_busy B C"
@@ -231,7 +261,7 @@ async def test_many_held_rows_stop_strangers_but_once() -> None:
     locked = set("abcdefghijklmnop")
     recorder = Recorder(busy_with(locked), held=locked)
     recorder.gate.set()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, *sorted(locked), "y", "z")
     while not tasks[-1].done():
         await asyncio.sleep(0)
@@ -244,13 +274,13 @@ async def test_who_wants_several_rows_waits_aside_for_the_one_that_is_held() -> 
     locked = {"a"}
     recorder = Recorder(busy_with(locked), held=locked)
     recorder.gate.set()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     assert await ask(coalescer, "a") == "database_busy"
-    basket = asyncio.create_task(coalescer.submit("s", ["b", "a"], ["a"]))
+    basket = asyncio.create_task(coalescer.submit(shout, "s", ["b", "a"], ["a"]))
     assert await answers(basket) == "database_busy"
     assert recorder.batches == [["a"]]
     locked.clear()
-    assert await coalescer.submit("s", ["b", "a"], ["a"]) == ["A"]
+    assert await coalescer.submit(shout, "s", ["b", "a"], ["a"]) == ["A"]
     assert await ask(coalescer, "a") == "A"
     assert recorder.batches == [["a"], ["a"]]
 
@@ -259,14 +289,14 @@ async def test_where_it_is_not_known_who_is_held_all_wait_aside() -> None:
     locked = {"a"}
     recorder = Recorder(busy_with(locked))
     recorder.gate.set()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     assert await ask(coalescer, "a", "b") == "database_busy B"
     assert (recorder.batches, sorted(recorder.aside)) == ([["a", "b"]], [["a"], ["b"]])
 
 
 async def test_those_who_came_meanwhile_join_those_of_their_key() -> None:
     recorder = Recorder(busy_with({"a"}), held={"a"})
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, "a")
     await settle()
     tasks += submit(coalescer, "a", "b")
@@ -279,9 +309,9 @@ async def test_those_who_came_meanwhile_join_those_of_their_key() -> None:
 async def test_who_has_waited_too_long_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "PATIENCE_SECONDS", -1.0)
     recorder = Recorder()
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     with pytest.raises(Refusal, match="overloaded"):
-        await coalescer.submit("s", ["a"], ["a"])
+        await coalescer.submit(shout, "s", ["a"], ["a"])
     assert recorder.batches == []
 
 
@@ -289,7 +319,7 @@ async def test_whom_a_call_has_cost_all_patience_does_not_wait_aside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recorder = Recorder(busy_with({"a"}))
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, "a")
     await settle()
     monkeypatch.setattr(coalesce, "PATIENCE_SECONDS", -1.0)
@@ -300,17 +330,19 @@ async def test_whom_a_call_has_cost_all_patience_does_not_wait_aside(
 
 async def test_too_few_answers_are_a_defect_and_leave_nobody_waiting() -> None:
     class Forgetful(Recorder):
-        async def send(self, store_id: str, items: Sequence[str], *, is_patient: bool) -> list[str]:
+        async def send(
+            self, function: Any, store_id: str, items: Sequence[str], *, is_patient: bool
+        ) -> list[str]:
             return []
 
-    coalescer: Coalescer[str, str] = Coalescer(Forgetful())
+    coalescer = Coalescer(Forgetful())
     with pytest.raises(RuntimeError, match="0 answers to 1 requests"):
-        await coalescer.submit("s", ["a"], ["a"])
+        await coalescer.submit(shout, "s", ["a"], ["a"])
 
 
 async def test_closing_waits_for_all_that_was_submitted() -> None:
     recorder = Recorder(busy_with({"c"}), held={"c"})
-    coalescer: Coalescer[str, str] = Coalescer(recorder)
+    coalescer = Coalescer(recorder)
     tasks = submit(coalescer, "a", "b", "c")
     await settle()
     asyncio.get_running_loop().call_soon(recorder.gate.set)

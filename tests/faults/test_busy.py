@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from service.database import coalesce, connections, pool
-from service.domains import reservations
+from service.web import stock_lane
 from service.web.context import DATABASE
 from tests.support.aliases import Api, Connect, Serve, Stocked
 from tests.support.builders import callback
@@ -43,7 +43,7 @@ async def patient(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> Api:
     timeouts = dict.fromkeys(("lock_timeout", "statement_timeout"), "60s")
     monkeypatch.setattr(connections, "SETTINGS", connections.SETTINGS | timeouts)
     monkeypatch.setattr(pool, "CALL_SECONDS", 60.0)
-    monkeypatch.setattr(reservations, "IMPATIENCE", "60s")
+    monkeypatch.setattr(stock_lane, "IMPATIENCE", "60s")
     monkeypatch.setattr(coalesce, "PATIENCE_SECONDS", 60.0)
     return unlimited(await serve())
 
@@ -227,7 +227,7 @@ async def test_a_full_queue_refuses_the_newcomer_at_once(
 ) -> None:
     await stocked({"7": 50})
     assert patient.app is not None
-    coalescer = patient.app[reservations.RESERVATIONS]
+    lane = patient.app[stock_lane.STOCK_LANE]
     monkeypatch.setattr(coalesce, "MAX_WAITING", 10)
     ids = map(str, range(1, 100))
 
@@ -237,7 +237,7 @@ async def test_a_full_queue_refuses_the_newcomer_at_once(
         return seconds
 
     async def is_full() -> bool:
-        return coalescer._lane.items == 10
+        return lane._lane.items == 10
 
     async with locked(connect_as, LOCK_7):
         waiting = [asyncio.create_task(timed_reserve(patient, reservation_id=next(ids)))]

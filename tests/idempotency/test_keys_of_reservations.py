@@ -112,9 +112,10 @@ async def test_twins_hold_once(api: Api, stocked: Stocked, sql: Any) -> None:
 async def test_the_coalescer_takes_nothing_that_belongs_to_a_transaction(dsn: str) -> None:
     database = Database(dsn)
     calls: Any = None
+    function: Any = None
 
     async def work() -> tuple[None, bool]:
-        await Coalescer[int, int](calls).submit("main", ["7"], [1])
+        await Coalescer(calls).submit(function, "main", ["7"], [1])
         return None, True
 
     with pytest.raises(RuntimeError, match="commits apart"):

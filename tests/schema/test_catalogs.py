@@ -65,6 +65,7 @@ WITHOUT_STORE_PARAMETER = """(
     'list_stores',
     'most_items',
     'refusal_document',
+    'refused_items',
     'replay_code',
     'reservation_state',
     'rfc3339',
