@@ -183,6 +183,26 @@ SQL_RESULTS = {
         "Booking is in another state.",
         "That cannot be done with booking {booking_id}, which is {booking_status}.",
     ),
+    "unknown_order": Result(404, "Unknown order.", "The store has no order {order_id}."),
+    "unknown_line": Result(
+        404, "Unknown line.", "Order {order_id} has no line of product {product_id}."
+    ),
+    "order_id_reused": Result(
+        409, "Order id is already used.", "Order {order_id} is of another client."
+    ),
+    "order_closed": Result(409, "Order is closed.", "Order {order_id} is {order_status}."),
+    "order_expired": Result(
+        409,
+        "Order has expired.",
+        "Order {order_id} holds nothing any more: take it up again by POST …/checkout.",
+    ),
+    "order_empty": Result(409, "Order is empty.", "Order {order_id} has no lines."),
+    "order_not_paid": Result(409, "Order is not paid.", "Order {order_id} is {order_status}."),
+    "refund_too_large": Result(
+        409,
+        "Refund is too large.",
+        "Of product {product_id} {left_over} units are left to refund, not {quantity}.",
+    ),
     "outside_rules": Result(
         422, "Outside the house rules.", "The rule that is broken: {rule}. See GET /bookings/rules."
     ),

@@ -83,6 +83,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     monitors: str = ""
     """Addresses and networks, with spaces between, that health and metrics are told to, beside
     this machine."""
+    order_hold_seconds: Annotated[int, msgspec.Meta(ge=0, le=10 * 365 * 86400)] | None = None
+    """How long an order that nobody touches holds its units; 0: for good. Empty: a customer's own
+    order for 1,800 seconds, others for good."""
     worker: Literal["inside", "none"] = "inside"
     """Whether `serve` runs the worker, too; none: `python -m service worker` runs elsewhere."""
     report_time: Annotated[

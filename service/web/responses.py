@@ -28,17 +28,18 @@ ERROR_FIELDS = frozenset(error_body("internal_error"))
 """What every error has; no fact of a function goes by these names."""
 
 
-def respond(row: Any, **ids: Any) -> web.Response:
+def respond(row: Any, detail: str = "", /, **ids: Any) -> web.Response:
     """What a function answered: its document, or the error that its code means.
 
-    An error tells the ids concerned, and the facts that the function's document holds.
+    An error tells the ids concerned, and the facts that the function's document holds; `detail`
+    stands for what is said of its code elsewhere.
     """
     result = RESULTS[row.result_code]
     if result.status < 400:
         return json_response(row.document, result.status, row.result_code)
     facts = msgspec.json.decode(row.document) if row.document else {}
     fields = {name: value for name, value in (ids | facts).items() if name not in ERROR_FIELDS}
-    return respond_code(row.result_code, **fields)
+    return respond_code(row.result_code, detail, **fields)
 
 
 def respond_code(code: str, detail: str = "", **fields: Any) -> web.Response:

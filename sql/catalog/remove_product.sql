@@ -17,6 +17,8 @@ BEGIN
     IF result_code <> 'ok' THEN RETURN; END IF;
     v_has_history := EXISTS (  -- what was ever reserved had been stocked before
         SELECT FROM stock_movements WHERE store_id = p_store_id AND product_id = p_product_id
+    ) OR EXISTS (
+        SELECT FROM order_lines WHERE store_id = p_store_id AND product_id = p_product_id
     );
 
     -- Write.

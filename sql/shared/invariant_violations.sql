@@ -7,6 +7,8 @@ SELECT invariant, store_id, subject, expected, found FROM account_violations
 UNION ALL
 SELECT invariant, store_id, subject, expected, found FROM booking_violations
 UNION ALL
+SELECT invariant, store_id, subject, expected, found FROM order_violations
+UNION ALL
 SELECT invariant, store_id, subject, expected, found FROM webhook_violations;
 
 COMMENT ON VIEW invariant_violations IS

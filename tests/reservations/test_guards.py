@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.aliases import Api, Connect, Stocked
 from tests.support.builders import URL, hold, lapse, reserve, stock
+from tests.support.orders import own_holds
 
 RESOLVED = "UPDATE reservations SET {} WHERE reservation_id = '{}'"
 
@@ -184,6 +185,7 @@ async def test_a_correction_says_who_and_what(
         "SELECT hold_lines('main', 'order:1', 'order', ARRAY['tea'], ARRAY[1], NULL, NULL, 'me')"
     )
     assert (await sql.fetchrow(CORRECT, *arguments))["result_code"] == code
+    await own_holds(sql)
 
 
 async def test_a_sum_changed_by_hand_is_recounted_and_audited(sql: Any, stocked: Stocked) -> None:

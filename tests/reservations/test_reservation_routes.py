@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.aliases import Api, Stocked
 from tests.support.builders import URL, Line, answer, callback, hold, lapse, reserve, stock
+from tests.support.orders import own_holds
 
 
 async def test_a_hold_of_several_lines_is_made_once(api: Api, stocked: Stocked, sql: Any) -> None:
@@ -212,6 +213,7 @@ async def test_the_hold_of_an_order_is_the_orders(
     response = await api.post(f"{URL}/order:1/{verb}", **body)
     status, body = await answer(response)
     assert (status, body["code"]) == (409, "held_by_order")
+    await own_holds(sql)
 
 
 @pytest.mark.parametrize("verb", ["", "/commit", "/release", "/extend"])

@@ -157,10 +157,6 @@ async def test_what_the_two_tables_disagree_on_is_named(old: str, damage: str, s
     ("damage", "said"),
     [
         (
-            "SELECT hold_lines('main', 'order:7', 'order', ARRAY['a'], ARRAY[1], NULL, NULL, 'me')",
-            "reservations of orders: main/order:7",
-        ),
-        (
             "ALTER TABLE reservations DISABLE TRIGGER USER;"
             "UPDATE reservations SET created_at = now() WHERE line = 2",
             "different things: main/basket",

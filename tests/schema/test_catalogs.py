@@ -64,6 +64,8 @@ WITHOUT_STORE_PARAMETER = """(
     'judge_hours',
     'list_stores',
     'most_items',
+    'order_lifetime',
+    'order_state',
     'refusal_document',
     'refused_items',
     'replay_code',
