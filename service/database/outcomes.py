@@ -58,6 +58,9 @@ def explain(error: Exception) -> Refusal:
         logger.error("PostgreSQL cannot serve this: %s. %s", cause, remedy)
         return Refusal("database_unavailable")
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if state == "22023" and "time zone" in str(cause):  # invalid_parameter_value
+        logger.error("PostgreSQL's tables have no such zone: %s. See HOLDFAST_TIME_ZONE", cause)
+        return Refusal("database_unavailable")
     if state in GONE or state is None or state.startswith("08") or is_lost:
         logger.warning("Connection lost during a call: %s", str(cause) or "no answer in time")
         return Refusal("outcome_unknown")

@@ -103,12 +103,19 @@ async def _say_what_it_is(settings: Settings, owner_dsn: str) -> None:
                 logger.warning("%s", sentence)
             allowed = int(await connection.fetchval("SHOW max_connections"))
             state = await migrate.state_of(connection)
+            zones = "SELECT count(*) FROM pg_timezone_names WHERE lower(name) = lower($1)"
+            is_known = await connection.fetchval(zones, settings.time_zone)
         finally:
             await connection.close()
     except (asyncpg.PostgresError, OSError):  # it is seen by whoever is served
         return
     if state.installed != state.ours:
         logger.warning("Serving another release's schema: %s", state)
+    if not is_known:
+        logger.warning(
+            "PostgreSQL knows no time zone %s: only restaurants with rules of their own are booked",
+            settings.time_zone,
+        )
     wanted = settings.processes * (CONNECTIONS + 1) + OTHERS
     if wanted > allowed:
         logger.warning(

@@ -8,7 +8,7 @@ Message-ID is the row's, the same at each try: mail servers and readers drop the
 import hashlib
 import secrets
 import ssl
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -24,7 +24,7 @@ from sqlalchemy import text
 
 from service.database.pool import Database
 from service.delivery import Channel, Message, NotDelivered, Receipt, Skipped, Undeliverable
-from service.guest_pages import Pages, Words
+from service.guest_pages import Pages, Words, zone_of
 from service.results import is_error
 from service.settings import Settings
 
@@ -56,6 +56,13 @@ class Booking(msgspec.Struct, frozen=True):
     language: str | None
     time_zone: str
     restaurant: str
+    utc_offset: int = 0
+    """Of the zone's clocks at the start, in seconds, for who does not know the zone."""
+
+    @property
+    def zone(self) -> tzinfo:
+        """The restaurant's clocks."""
+        return zone_of(self.time_zone, self.utc_offset)
 
 
 class Relay(NamedTuple):
@@ -132,8 +139,8 @@ class Mail(Channel):
             "for_staff": is_for_staff,
             "subject": said["subject"],
             "text": said["text"],
-            "day": words.day(booking.starts_at, booking.time_zone),
-            "hours": words.hours(booking.starts_at, booking.ends_at, booking.time_zone),
+            "day": words.day(booking.starts_at, booking.zone),
+            "hours": words.hours(booking.starts_at, booking.ends_at, booking.zone),
             "link": link,
         }
         mail = EmailMessage(policy=SMTP)
@@ -210,8 +217,8 @@ class Mail(Channel):
 def calendar_entry(
     store_id: str, booking: Booking, words: Words, method: str, organizer: str, made_at: datetime
 ) -> bytes:
-    """An iCalendar object of one event, with its time zone."""
-    zone = ZoneInfo(booking.time_zone)
+    """An iCalendar object of one event, with its time zone; in UTC where Python knows none."""
+    zone = booking.zone if isinstance(booking.zone, ZoneInfo) else UTC
     event = Event()
     event.add("uid", f"{booking.booking_id}.{store_id}@holdfast")
     event.add("sequence", booking.version)

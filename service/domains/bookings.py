@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 from sqlalchemy import TextClause, text
 
-from service.guest_pages import OURS, Pages
+from service.guest_pages import OURS, Pages, zone_of
 from service.jobs import Job, done_by, found_by
 from service.results import is_error
 from service.settings import Settings
@@ -69,6 +69,11 @@ LAPSE_BOOKINGS = text(
 FIND_OLD_GUESTS = text("SELECT * FROM find_old_guests(:age)")
 ANONYMISE_GUESTS = text(
     "SELECT result_code, erased_count AS done FROM anonymise_guests(:store_id, :age, :limit)"
+)
+FIND_OLD_LINKS = text("SELECT * FROM find_old_links(:age)")
+DROP_OLD_LINKS = text(
+    "SELECT result_code, CAST(document ->> 'done' AS int) AS done"
+    " FROM drop_old_links(:store_id, :age, :limit)"
 )
 READ_BOOKING_LINK = text(
     "SELECT * FROM read_booking_link(:store_id, :token_hash, CAST(:defaults AS jsonb))"
@@ -295,7 +300,7 @@ class Forgetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /guests/forget: whose name and contacts to erase."""
 
     contact: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
-    """The e-mail address or the phone number, as it was given."""
+    """The e-mail address in any letter case, or the phone number however it is written."""
 
 
 class Forgotten(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -330,6 +335,7 @@ class LinkedBooking(msgspec.Struct, frozen=True):
     language: str | None
     restaurant: str
     time_zone: str
+    utc_offset: int
 
 
 def _source(text: str) -> str:
@@ -362,7 +368,7 @@ def set_up(app: web.Application) -> None:
 
 
 def jobs(settings: Settings) -> list[Job]:
-    """Requests that nobody answered are declined; guests of long ago are forgotten."""
+    """Requests that nobody answered are declined; guests of long ago and links are forgotten."""
     age = timedelta(days=settings.guest_days)
     return [
         Job("lapse", found_by(FIND_LAPSED_BOOKINGS), done_by(LAPSE_BOOKINGS), every=5),
@@ -370,6 +376,12 @@ def jobs(settings: Settings) -> list[Job]:
             "forget_guests",
             found_by(FIND_OLD_GUESTS, age=age),
             done_by(ANONYMISE_GUESTS, age=age),
+            every=3600,
+        ),
+        Job(
+            "drop_links",
+            found_by(FIND_OLD_LINKS, age=age),
+            done_by(DROP_OLD_LINKS, age=age),
             every=3600,
         ),
     ]
@@ -734,8 +746,9 @@ def _page(
     words = pages.words(booking.language if booking else None)
     facts: dict[str, Any] = {"day": "", "hours": ""}
     if booking:
-        facts["day"] = words.day(booking.starts_at, booking.time_zone)
-        facts["hours"] = words.hours(booking.starts_at, booking.ends_at, booking.time_zone)
+        zone = zone_of(booking.time_zone, booking.utc_offset)
+        facts["day"] = words.day(booking.starts_at, zone)
+        facts["hours"] = words.hours(booking.starts_at, booking.ends_at, zone)
     html = pages.render(
         "cancel.html",
         words=words,

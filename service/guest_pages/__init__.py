@@ -5,7 +5,7 @@ in HOLDFAST_TEMPLATES_DIR stands in for ours of the same name.
 """
 
 import tomllib
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,14 @@ from babel.dates import format_date, format_time
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 OURS = Path(__file__).parent
+
+
+def zone_of(name: str, utc_offset: int) -> tzinfo:
+    """A restaurant's clocks; where PostgreSQL knows the zone and Python does not, by the offset."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return timezone(timedelta(seconds=utc_offset))
 
 
 class Words:
@@ -37,13 +45,12 @@ class Words:
         form = forms.get(self._locale.plural_form(count), forms["other"])
         return str(form).format(count=count)
 
-    def day(self, at: datetime, time_zone: str) -> str:
+    def day(self, at: datetime, zone: tzinfo) -> str:
         """Friday, 27 November 2026, by the restaurant's clocks."""
-        return format_date(at.astimezone(ZoneInfo(time_zone)), "full", self._locale)
+        return format_date(at.astimezone(zone), "full", self._locale)
 
-    def hours(self, starts_at: datetime, ends_at: datetime | None, time_zone: str) -> str:
+    def hours(self, starts_at: datetime, ends_at: datetime | None, zone: tzinfo) -> str:
         """19:00-21:00 by the restaurant's clocks; with the day, where a visit ends on another."""
-        zone = ZoneInfo(time_zone)
         start = starts_at.astimezone(zone)
         said = format_time(start, "HH:mm", locale=self._locale)
         if ends_at is None:

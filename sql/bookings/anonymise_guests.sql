@@ -3,19 +3,23 @@ CREATE OR REPLACE FUNCTION anonymise_guests(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
+    v_ids bigint[];
 BEGIN
-    WITH old AS (
+    -- Lock. By id, as whoever forgets one; who is being forgotten now needs no waiting for.
+    v_ids := ARRAY(
         SELECT g.guest_id
         FROM guests AS g
         JOIN bookings AS b ON b.store_id = g.store_id AND b.guest_id = g.guest_id
         WHERE g.store_id = p_store_id AND g.erased_at IS NULL AND b.store_id = p_store_id
             AND LEAST(b.closed_at, b.ends_at) < v_now - p_age
-        ORDER BY g.guest_id LIMIT p_limit
-    )
-    UPDATE guests AS g
+        ORDER BY g.guest_id LIMIT p_limit FOR UPDATE OF g SKIP LOCKED
+    );
+
+    -- Write.
+    UPDATE guests
     SET name = NULL, email = NULL, phone = NULL, language = NULL, erased_at = v_now
-    FROM old WHERE g.store_id = p_store_id AND g.guest_id = old.guest_id;
-    GET DIAGNOSTICS erased_count = ROW_COUNT;
+    WHERE store_id = p_store_id AND guest_id = ANY (v_ids);
+    erased_count := cardinality(v_ids);
     result_code := 'ok';
 END $$;
 

@@ -1,6 +1,8 @@
 CREATE OR REPLACE FUNCTION count_pending(
     p_store_id text, p_contact jsonb, p_user_id bigint, p_now timestamptz
 ) RETURNS int LANGUAGE plpgsql STABLE SET search_path = holdfast, pg_temp AS $$
+DECLARE
+    v_digits text := phone_digits(p_contact ->> 'phone');
 BEGIN
     RETURN (
         WITH theirs AS (
@@ -8,7 +10,7 @@ BEGIN
             WHERE store_id = p_store_id AND lower(email) = lower(p_contact ->> 'email')
             UNION
             SELECT guest_id FROM guests
-            WHERE store_id = p_store_id AND phone = p_contact ->> 'phone'
+            WHERE store_id = p_store_id AND phone_digits = v_digits
             UNION
             SELECT guest_id FROM bookings
             WHERE store_id = p_store_id AND user_id = p_user_id AND status = 'pending'

@@ -4,7 +4,8 @@ BEGIN
     -- In the order of the keys, so that two who share e-mail and phone do not deadlock.
     PERFORM pg_advisory_xact_lock(k.key) FROM (
         SELECT DISTINCT hashtextextended(
-            format('contact:%s:%s', p_store_id, lower(c.value)), 0) AS key
+            format('contact:%s:%s', p_store_id, CASE c.key
+                WHEN 'phone' THEN phone_digits(c.value) ELSE lower(c.value) END), 0) AS key
         FROM jsonb_each_text(p_contact) AS c
         WHERE c.key IN ('email', 'phone') AND c.value IS NOT NULL
         ORDER BY 1

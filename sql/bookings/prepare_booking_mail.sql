@@ -36,7 +36,8 @@ BEGIN
     END IF;
     document := booking_document(v_booking, v_now) || jsonb_build_object(
         'name', v_guest.name, 'email', v_guest.email, 'phone', v_guest.phone,
-        'language', v_guest.language, 'time_zone', v_rules ->> 'time_zone')
+        'language', v_guest.language, 'time_zone', v_rules ->> 'time_zone',
+        'utc_offset', utc_offset(v_booking.starts_at, v_rules ->> 'time_zone'))
         || (SELECT jsonb_build_object('restaurant', COALESCE(NULLIF(s.name, ''), s.store_id))
             FROM stores AS s WHERE s.store_id = p_store_id);
 END $$;

@@ -9,7 +9,8 @@ BEGIN
     SELECT booking_document(b, v_now) || jsonb_build_object(
         'name', g.name, 'language', g.language,
         'restaurant', COALESCE(NULLIF(s.name, ''), s.store_id),
-        'time_zone', v_rules ->> 'time_zone')
+        'time_zone', v_rules ->> 'time_zone',
+        'utc_offset', utc_offset(b.starts_at, v_rules ->> 'time_zone'))
     INTO document
     FROM booking_links AS l
     JOIN bookings AS b ON b.store_id = l.store_id AND b.booking_id = l.booking_id

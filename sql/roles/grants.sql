@@ -156,6 +156,8 @@ BEGIN
             ('holdfast_worker',  'EXECUTE', 'FUNCTION anonymise_guests'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION find_lapsed_orders'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION lapse_orders'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION find_old_links'),
+            ('holdfast_worker',  'EXECUTE', 'FUNCTION drop_old_links'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION find_closed_sessions'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION sweep_sessions'),
             ('holdfast_worker',  'EXECUTE', 'FUNCTION find_lapsed_registrations'),

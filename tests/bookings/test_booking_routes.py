@@ -7,6 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.database.pool import Database
+from service.domains import bookings
+from service.settings import Settings
 from tests.support.aliases import Api, Connect
 from tests.support.bookings import Restaurant, at
 from tests.support.builders import bearer, create_key, create_user, token_of
@@ -551,3 +554,85 @@ async def test_a_table_that_is_removed_meanwhile_is_unknown(
         await becomes(lambda: sql.fetchval(waiting))
     status, answer = await asking
     assert (status, answer["code"]) == (404, "unknown_table")
+
+
+PHONES = (
+    "+44 20 7946 0000",
+    "0044 (20) 7946-0000",
+    "442079460000",
+    "44.20.7946.0000",
+    "+44/2079460000",
+)
+
+
+async def test_a_phone_is_the_same_however_it_is_written(house: Restaurant) -> None:
+    table_id = await house.table()
+    for phone in PHONES:
+        assert (await house.ask(table_id, at(19), phone=phone))[0] == 201
+    status, answer = await house.ask(table_id, at(19), phone="+442079460000")
+    assert (status, answer["code"]) == (429, "too_many_bookings")
+    assert (await house.ask(table_id, at(19), phone="+44 20 7946 0001"))[0] == 201
+    contact = {"contact": "0044 207946 0000"}
+    assert await house.as_staff("POST", "/guests/forget", json=contact) == (200, {"forgotten": 5})
+    left = await house.sql.fetch("SELECT phone FROM guests WHERE phone IS NOT NULL")
+    assert [row["phone"] for row in left] == ["+44 20 7946 0001"]
+
+
+async def test_an_address_with_digits_is_no_phone(house: Restaurant) -> None:
+    table_id = await house.table()
+    assert (await house.ask(table_id, at(19), phone="123 456"))[0] == 201
+    contact = {"contact": "ann123456@example.org"}
+    assert (await house.as_staff("POST", "/guests/forget", json=contact))[0] == 404
+
+
+async def test_the_column_and_the_function_agree_on_digits(sql: Any, main: None) -> None:
+    await sql.execute(
+        "INSERT INTO guests (store_id, phone) SELECT 'main', unnest($1::text[])",
+        [*PHONES, "--", "00", "007", "tel. 12"],
+    )
+    differing = await sql.fetch(
+        "SELECT phone FROM guests WHERE phone_digits IS DISTINCT FROM phone_digits(phone)"
+    )
+    assert differing == []
+
+
+async def test_whoever_is_being_forgotten_holds_nobody_up(
+    house: Restaurant, connect_as: Connect, sql: Any
+) -> None:
+    table_id = await house.table()
+    for _ in range(3):
+        await house.asked(table_id, at(19), at(21))
+    await sql.execute(
+        "UPDATE bookings SET starts_at = starts_at - interval '40 days',"
+        " ends_at = ends_at - interval '40 days'"
+    )
+    other = await connect_as("owner")
+    async with other.transaction():
+        await other.execute("SELECT forget_guest('main', 'guest1@example.org', 'x')")
+        erase = "SELECT erased_count FROM anonymise_guests('main', interval '30 days', 100)"
+        assert await sql.fetchval(erase) == 2
+    assert await sql.fetchval("SELECT count(*) FROM guests WHERE erased_at IS NULL") == 0
+
+
+async def test_links_of_long_ago_are_removed(house: Restaurant, sql: Any, dsn: str) -> None:
+    table_id = await house.table()
+    ids = [await house.asked(table_id, at(19), at(21)) for _ in range(2)]
+    for booking_id in ids:
+        await sql.execute(
+            "SELECT prepare_booking_mail('main', $1, 'guest', 'received', 1,"
+            " sha256(convert_to($2, 'UTF8')), '{}')",
+            *(booking_id, str(booking_id)),
+        )
+    await sql.execute("UPDATE booking_links SET created_at = created_at - interval '40 days'")
+    await sql.execute(
+        "UPDATE bookings SET starts_at = starts_at - interval '40 days',"
+        " ends_at = ends_at - interval '40 days' WHERE booking_id = $1",
+        ids[0],
+    )
+    (job,) = [job for job in bookings.jobs(Settings(guest_days=30)) if job.name == "drop_links"]
+    database = Database(dsn, role="holdfast_worker", connections=1)
+    (found,) = await job.find(database)
+    assert await job.do(database, found) is False
+    assert await job.find(database) == []
+    await database.close()
+    assert await sql.fetchval("SELECT array_agg(booking_id) FROM booking_links") == [ids[1]]

@@ -332,3 +332,26 @@ async def test_a_killed_workers_mail_is_sent_again_under_the_same_id(
             await settled(house)
     assert len(server.ids) == 2
     assert len(set(server.ids)) == 1
+
+
+async def test_a_zone_that_python_does_not_know_is_told_right(
+    house: Restaurant, working: Run
+) -> None:
+    """PostgreSQL knows more of them, such as those that say their rule."""
+    await house.sql.execute(
+        "SELECT set_booking_rules('main', '{\"time_zone\": \"XYZ-5:30\"}',"
+        ' \'{"time_zone": "UTC", "reminder_hours": 0, "booking_minutes": 120}\', \'dba\')'
+    )
+    async with mail_server() as server, working(**settings_of(server)):
+        booking_id = await house.asked(await house.table(), at(13), at(15))
+        await house.do("confirm", booking_id)
+        mails = await server.gets(2)
+    (confirmed,) = [mail for mail in mails if "text/calendar" in str(mail)]
+    assert "18:30\N{EN DASH}20:30" in part(confirmed, "text/plain")
+    entry: Any = Calendar.from_ical(part(confirmed, "text/calendar"))
+    assert entry.walk("VEVENT")[0]["dtstart"].dt == at(13)
+    link = re.search(r"/bookings/cancel\?token=\S+", part(confirmed, "text/plain"))
+    assert link
+    page = await house.api.get("/api/v1" + link[0])
+    assert page.status == 200
+    assert "18:30" in await page.text()

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.support.aliases import Serve
 from tests.support.bookings import Restaurant, at
 
 EVERY_DAY = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -184,3 +185,17 @@ async def test_what_get_gives_put_takes(house: Restaurant, rules: dict[str, Any]
     _, given = await house.send("GET", "/bookings/rules")
     assert await house.rules(**given) == (200, given)
     assert (await house.send("GET", "/bookings/rules"))[1] == given
+
+
+async def test_a_zone_that_postgresql_does_not_know_is_refused_from_whoever(
+    house: Restaurant, sql: Any, serve: Serve
+) -> None:
+    await house.rules(time_zone="Europe/Berlin")
+    with pytest.raises(Exception, match="Mars/Olympus"):
+        await sql.execute('UPDATE booking_rules SET rules = \'{"time_zone": "Mars/Olympus"}\'')
+    await sql.execute("DELETE FROM booking_rules")
+    table_id = await house.table()
+    elsewhere = await serve(time_zone="Mars/Olympus")  # as of a Python that knows more zones
+    content = {"table_id": table_id, "starts_at": at(19).isoformat(), "phone": "555 1234"}
+    response = await elsewhere.post("/api/v1/bookings", json=content)
+    assert (response.status, (await response.json())["code"]) == (503, "database_unavailable")

@@ -66,12 +66,14 @@ WITHOUT_STORE_PARAMETER = """(
     'most_items',
     'order_lifetime',
     'order_state',
+    'phone_digits',
     'refusal_document',
     'refused_items',
     'replay_code',
     'reservation_state',
     'rfc3339',
     'set_change_context',
+    'utc_offset',
     'visit_length'
 )"""
 
