@@ -12,7 +12,14 @@ from service.database.pool import Database, begin_patience
 from service.database.readiness import prove_ready
 from service.results import Refusal
 from service.settings import Settings
-from service.web import api_pages, dashboard, openapi, responses, stock_lane
+from service.web import (
+    api_pages,
+    dashboard,
+    earlier_clients,
+    openapi,
+    responses,
+    stock_lane,
+)
 from service.web.auth import AUTH, Auth, bearer_of
 from service.web.bodies import MAX_BYTES, check_text, read_body, read_query, refuse_body
 from service.web.boundary import DRAINING
@@ -23,6 +30,7 @@ from service.web.limits import Limiter
 from service.web.metrics import METRICS, Metrics
 from service.web.origins import ORIGINS, Origins
 from service.web.routing import ANONYMOUS, EVERYONE, Route, Routes
+from service.web.sign_in import identify_basic, is_basic
 
 PUBLIC_LIMIT = web.AppKey("PUBLIC_LIMIT", Limiter)
 """How often each address may POST to what is open to all."""
@@ -89,9 +97,12 @@ class Served:
             self._origins.check_write(request)
         store_id = match.get("store_id", self._default_store)
         caller = ANONYMOUS
-        if not self._is_for_all and (bearer := bearer_of(request)) is not None:
+        request[STORE_ID] = store_id
+        if route.takes_basic and is_basic(request):
+            caller = await identify_basic(request)
+        elif not self._is_for_all and (bearer := bearer_of(request)) is not None:
             caller = await self._auth.identify(bearer)
-        request[CALLER], request[STORE_ID] = caller, store_id
+        request[CALLER] = caller
         if caller.store_id not in (None, store_id) and not route.any_store:
             raise Refusal("not_found")
         if caller is ANONYMOUS:
@@ -140,7 +151,8 @@ def create_app(
             domain.set_up(app)
     found = (route for domain in domains.find() for route in domain.routes)
     pages = [*api_pages.routes, *dashboard.routes]
-    _add_routes(app, [*health, *openapi.routes, *pages, *found])
+    earlier = earlier_clients.routes_of_before()
+    _add_routes(app, [*health, *openapi.routes, *pages, *found, *earlier])
     app.on_cleanup.append(_close)
     return app
 

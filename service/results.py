@@ -169,6 +169,7 @@ SQL_RESULTS = {
     "unknown_booking": Result(
         404, "Unknown booking.", "The restaurant has no booking {booking_id}."
     ),
+    "already_requested": Result(200, "Booking was requested before."),
     "unknown_guest": Result(404, "Unknown guest.", "No guest has this e-mail or phone."),
     "not_needed": Result(409, "Mail is not needed.", "Nobody would read it any more."),
     "table_taken": Result(

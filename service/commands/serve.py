@@ -15,7 +15,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--demo",
         action="store_true",
-        help="load a small stock into an empty store (development only)",
+        help="load a small stock, users with the password 1 and tables into an empty store "
+        "(development only)",
     )
     parser.set_defaults(run=run)
 

@@ -80,6 +80,10 @@ class Report(msgspec.Struct, frozen=True):
     store: Store
 
 
+Mode = Literal["report", "changes", "quantities"]
+"""What a socket is sent. Quantities: the report as the older service sent it, in two fields."""
+
+
 class FeedQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """GET /ws/stores/{id}: whether each message is the report, or only what has changed."""
 
@@ -108,6 +112,11 @@ async def _say_goodbye(app: web.Application) -> None:
 @routes.get("/ws/stores/{store_id}", OPERATORS, scope="stock", query=FeedQuery, opens=True)
 async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamResponse:
     """The store's report, and again whenever its stock changes; `mode=changes`: what changed."""
+    return await watch(request, query.mode)
+
+
+async def watch(request: web.Request, mode: Mode) -> web.StreamResponse:
+    """A socket of a store, open until one of the two closes it."""
     request.app[ORIGINS].check(request)
     _check_protocols(request)
     socket = web.WebSocketResponse(
@@ -126,7 +135,7 @@ async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamRespo
         except ConnectionError:
             raise Refusal("bad_request", "The connection was lost.") from None
         if request.transport:
-            watcher = _Watcher(socket, request.transport, query.mode, request[CALLER])
+            watcher = _Watcher(socket, request.transport, mode, request[CALLER])
             await hub.attend(store, watcher)
             socket[CODE] = f"closed_{watcher.code or socket.close_code}"
     return socket
@@ -146,10 +155,11 @@ class _Watcher(PushSocket):
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
-        mode: str,
+        mode: Mode,
         caller: Caller,
     ) -> None:
         super().__init__(socket, transport)
+        self.mode = mode
         self.only_changes = mode == "changes"
         self.caller = caller
         self.missed = set[str]()
@@ -162,7 +172,7 @@ class _Items:
     def __init__(self, store_id: str) -> None:
         self._store_id = store_id
         self._items: dict[str, Item] = {}
-        self._report: bytes | None = None
+        self._reports: dict[Mode, bytes] = {}
 
     def patch(self, item_ids: Collection[str] | None, read: Iterable[Item]) -> set[str]:
         """Take over what was read of these items (None: of all); those that are different now."""
@@ -178,19 +188,26 @@ class _Items:
             else:
                 del self._items[item_id]
         if different:
-            self._report = None
+            self._reports.clear()
         return different
 
-    def report(self) -> bytes:
-        """The frame of all items, encoded once."""
-        if self._report is None:
-            self._report = self.changes(self._items)
-        return self._report
+    def report(self, mode: Mode = "report") -> bytes:
+        """The frame of all items, encoded once for each mode."""
+        if mode not in self._reports:
+            is_older = mode == "quantities"
+            self._reports[mode] = self._quantities() if is_older else self.changes(self._items)
+        return self._reports[mode]
 
     def changes(self, item_ids: Iterable[str]) -> bytes:
         """The frame of some items, at zero where the store has none left."""
         items = [self._items.get(item_id) or Item(item_id) for item_id in sorted(item_ids)]
         return text_frame(ENCODER.encode(Report(Store(self._store_id, items))))
+
+    def _quantities(self) -> bytes:
+        counts = sorted((item.item_id, item.quantity) for item in self._items.values())
+        report = [{"item_id": item_id, "quantity": quantity} for item_id, quantity in counts]
+        store = {"store_id": self._store_id, "report": report}
+        return text_frame(ENCODER.encode({"store": store}))
 
 
 class _Watched:
@@ -236,7 +253,7 @@ class _Watched:
                 if watcher.is_stalled(patience):
                     stalled.append(watcher)
                 continue
-            frame = changes if watcher.only_changes else self.items.report()
+            frame = changes if watcher.only_changes else self.items.report(watcher.mode)
             if watcher in self.behind:
                 self.behind.discard(watcher)
                 if watcher.only_changes:
@@ -322,7 +339,7 @@ class Hub:
 
     async def attend(self, store: _Watched, watcher: _Watcher) -> None:
         """Send a socket the report, then whatever changes, until it is closed."""
-        watcher.write(store.items.report())
+        watcher.write(store.items.report(watcher.mode))
         store.watchers.add(watcher)
         try:
             if self._is_closing:

@@ -1,6 +1,5 @@
 """Sessions: sign in and out, tokens, one-time passwords of an authenticator (TOTP, RFC 6238)."""
 
-import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -9,7 +8,7 @@ import msgspec
 import pyotp
 from aiohttp import web
 from pyotp.exceptions import OTPVerificationError
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row, text
 
 from service import results
 from service.jobs import Job, done_by, found_by
@@ -21,8 +20,8 @@ from service.web.bodies import MAX_BIGINT, Done, GivenPassword, Login, Password
 from service.web.context import CALLER, SETTINGS, STORE_ID, call, number_of, read
 from service.web.passwords import refuse_reused
 from service.web.routing import ADMINS, EVERYONE, USERS, Routes
+from service.web.sign_in import START_SIGN_IN, compare
 
-START_SIGN_IN = text("SELECT * FROM start_sign_in(:store_id, :login, :address)")
 COMPLETE_SIGN_IN = text(
     "SELECT * FROM complete_sign_in(:store_id, :login, :user_id, :known_hash, :is_right,"
     " :has_otp, :otp_step, :address, :user_agent, :lifetime, :idle_limit)"
@@ -51,7 +50,6 @@ CONFIRM_TOTP = text(
 REMOVE_TOTP = text("SELECT * FROM remove_totp(:store_id, :user_id, :session_id, :actor)")
 
 SWEEP_EVERY = 600.0
-pause = asyncio.sleep  # by a name of its own, so that a test need not wait
 STEPS_OFF = 1
 """How many steps of 30 s a phone's clock may be off, either way."""
 
@@ -122,16 +120,6 @@ class Totp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otpauth_url: str
 
 
-class Started(msgspec.Struct, frozen=True):
-    """What the password of one who signs in is compared with; without `user_id` there is none."""
-
-    now: int
-    delay_seconds: int
-    user_id: int | None = None
-    known_hash: str | None = None
-    totp_secret: str | None = None
-
-
 routes = Routes()
 
 
@@ -162,11 +150,16 @@ async def sign_in(request: web.Request, given: Credentials) -> web.Response:
 
     Who has an authenticator gives its code, too; 401 `otp_required` asks for it.
     """
+    return _answer_token(request, await begin_session(request, given))
+
+
+async def begin_session(request: web.Request, given: Credentials) -> Row[Any]:
+    """Sign a user in: what the database says, with the token that it grants."""
     client = client_of(request)
     at = {"store_id": request[STORE_ID], "login": given.login, "address": client["address"]}
-    started, is_right = await _compare(request, START_SIGN_IN, at, given.password)
+    started, is_right = await compare(request, START_SIGN_IN, at, given.password)
     step = _find_step(started.totp_secret, given.otp, started.now)
-    row = await call(
+    return await call(
         request,
         COMPLETE_SIGN_IN,
         **at,
@@ -178,7 +171,6 @@ async def sign_in(request: web.Request, given: Credentials) -> web.Response:
         user_agent=client["user_agent"],
         **_session_limits(request),
     )
-    return _answer_token(request, row)
 
 
 @routes.post("/auth/refresh", USERS, answer=Token, codes=("ok", "unauthorized"), takes_key=False)
@@ -228,7 +220,7 @@ async def change_password(request: web.Request, change: PasswordChange) -> web.R
         raise refuse_reused()
     own = {"store_id": request[STORE_ID], "user_id": caller.user_id}
     at = {**own, "address": client["address"]}
-    started, is_right = await _compare(request, START_PASSWORD_CHECK, at, change.current_password)
+    started, is_right = await compare(request, START_PASSWORD_CHECK, at, change.current_password)
     known = {"known_hash": started.known_hash, "is_right": is_right}
     session = {"session_id": caller.session_id, **_session_limits(request)}
     replace = partial(call, request, REPLACE_PASSWORD, **own, **client, **known, **session)
@@ -366,21 +358,6 @@ async def remove_totp(request: web.Request) -> web.Response:
     )
     results.check(row, user_id=user_id)
     return _done("Signing in needs no code any more.")
-
-
-async def _compare(
-    request: web.Request, start: TextClause, at: dict[str, Any], password: str
-) -> tuple[Started, bool]:
-    """Whether the password of a try that was let in is right, after the time that a hash takes."""
-    passwords = request.app[AUTH].passwords
-    async with passwords.signing_in():
-        row = await call(request, start, **at)
-        results.check(row, store_id=request[STORE_ID])
-        started = msgspec.json.decode(row.document, type=Started)
-        if not started.delay_seconds:
-            return started, await passwords.matches(started.known_hash, password)
-    await pause(started.delay_seconds)  # without keeping a place from others
-    return started, await passwords.matches(started.known_hash, password)
 
 
 def _find_step(secret: str | None, code: str | None, now: int) -> int | None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jwt
 import msgspec
@@ -46,6 +46,8 @@ CHECK_CALLERS = text(
 
 ALGORITHM = "HS256"
 ISSUER = AUDIENCE = "holdfast"
+REFRESH_AUDIENCE = "holdfast-refresh"
+"""Of refresh tokens, which are good for nothing else."""
 SESSION_LIFETIME = timedelta(days=30)
 """However much it is used: then the password is asked for again."""
 TOTP_ROLES = {"none": [], "admin": ["admin"], "staff": ["staff", "admin"]}
@@ -57,6 +59,8 @@ KEY = re.compile(r"hf_([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]{43}")
 FRESH_SECONDS = 1.0
 BELIEVED_SECONDS = 2.0
 """How long after a key is revoked some process may still take it."""
+
+C = TypeVar("C")
 
 UnixTime = Annotated[int, msgspec.Meta(ge=0, le=253402300799)]
 
@@ -77,6 +81,13 @@ class Claims(msgspec.Struct, frozen=True):
     exp: UnixTime
     auth_time: UnixTime
     """When the password was given."""
+
+
+class RefreshClaims(msgspec.Struct, frozen=True):
+    """What a refresh token of an earlier client says: which session it may renew."""
+
+    store: OutsideId
+    sid: Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -134,19 +145,35 @@ class Tokens:
             exp=min(grant.issued_at + self._seconds, grant.expires_at),
             auth_time=grant.signed_in_at,
         )
-        payload = {"iss": ISSUER, "aud": AUDIENCE, **msgspec.structs.asdict(claims)}
-        key_id, secret = next(iter(self._secrets.items()))
         return {
-            "access_token": jwt.encode(payload, secret, ALGORITHM, headers={"kid": key_id}),
+            "access_token": self._sign(AUDIENCE, msgspec.structs.asdict(claims)),
             "token_type": "bearer",
             "expires_in": claims.exp - claims.iat,
         }
+
+    def refresh_token(self, store_id: str, grant: Grant) -> str:
+        """What an earlier client shows to renew its session, as often as it likes until the end."""
+        claims = {"sub": str(grant.user_id), "store": store_id, "sid": grant.session_id}
+        times = {"iat": grant.issued_at, "exp": grant.expires_at}
+        return self._sign(REFRESH_AUDIENCE, claims | times)
 
     def read(self, token: str) -> Claims:
         """What a token says that we have signed; Refusal 401, the same for whatever is wrong.
 
         Its expiry is not looked at: the database's clock decides.
         """
+        return self._read(token, AUDIENCE, Claims)
+
+    def read_refresh(self, token: str) -> RefreshClaims:
+        """The same of a refresh token."""
+        return self._read(token, REFRESH_AUDIENCE, RefreshClaims)
+
+    def _sign(self, audience: str, claims: dict[str, Any]) -> str:
+        key_id, secret = next(iter(self._secrets.items()))
+        payload = {"iss": ISSUER, "aud": audience, **claims}
+        return jwt.encode(payload, secret, ALGORITHM, headers={"kid": key_id})
+
+    def _read(self, token: str, audience: str, kind: type[C]) -> C:
         try:
             secret = self._secrets[jwt.get_unverified_header(token)["kid"]]
             payload = jwt.decode(
@@ -154,7 +181,7 @@ class Tokens:
                 secret,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
-                audience=AUDIENCE,
+                audience=audience,
                 options={
                     "require": ["exp", "iat", "iss", "aud", "sub"],
                     "strict_aud": True,
@@ -163,7 +190,7 @@ class Tokens:
                     "verify_nbf": False,
                 },
             )
-            return msgspec.convert(payload, Claims, dec_hook=parse_custom)
+            return msgspec.convert(payload, kind, dec_hook=parse_custom)
         except (jwt.PyJWTError, LookupError, TypeError, ValueError, RecursionError):
             raise Refusal("unauthorized") from None
 
@@ -184,7 +211,8 @@ class Auth:
         )
         self.passwords = Passwords()
         self._database = database
-        self._totp_roles = TOTP_ROLES[settings.require_totp]
+        self.totp_roles = TOTP_ROLES[settings.require_totp]
+        """Of users who have to sign in with a one-time password."""
         self._keys: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[Caller]] = {}
         self._touches: dict[int, asyncio.Task[None]] = {}
@@ -247,7 +275,7 @@ class Auth:
             session_id=claims.sid,
             token_number=claims.num,
             expires_at=_moment(claims.exp),
-            totp_roles=self._totp_roles,
+            totp_roles=self.totp_roles,
         )
         results.check(row)
         access = msgspec.json.decode(row.document, type=Access)

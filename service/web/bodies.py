@@ -323,11 +323,16 @@ def read_query(request: web.Request, kind: type[T]) -> T:
     for name in _integers_of(struct) & values.keys():
         if not _INTEGER.fullmatch(values[name]):  # msgspec takes 1e2, too
             raise refuse_field(name, "Expected an integer", "query")
+    return convert_fields(values, kind, "query")
+
+
+def convert_fields(values: dict[str, Any], kind: type[T], part: Part = "body") -> T:
+    """Fields, written as text or not, as the struct `kind`; Refusal 422 naming what is wrong."""
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=parse_custom)
     except msgspec.ValidationError as error:
         message, path = _explain(error)
-        raise refuse_field(path.removeprefix("."), message, "query") from None
+        raise refuse_field(path.removeprefix("."), message, part) from None
 
 
 @cache

@@ -78,7 +78,7 @@ def _written(app: web.Application) -> str:
 
 def document(declared: dict[Handler, Route]) -> dict[str, Any]:
     """The whole document of an application's routes."""
-    found = [route for route in declared.values() if not route.is_file]
+    found = [each for each in declared.values() if each.is_documented and not each.is_file]
     types = [each for route in found for each in (route.body, route.answer, route.query) if each]
     schemas, components = msgspec.json.schema_components(
         types, schema_hook=_schema_of, ref_template=REF

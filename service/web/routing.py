@@ -94,6 +94,10 @@ class Declared(TypedDict, total=False):
     credential."""
     is_file: bool
     """A file that a page loads: no part of the API, and not in its document."""
+    takes_basic: bool
+    """Whether login and password may come with the request (HTTP Basic): for earlier clients."""
+    is_documented: bool
+    """Whether it stands in the OpenAPI document; paths of earlier clients do not."""
 
 
 class Route(NamedTuple):
@@ -118,6 +122,8 @@ class Route(NamedTuple):
     is_unlimited: bool = False
     judges_origin: bool = True
     is_file: bool = False
+    takes_basic: bool = False
+    is_documented: bool = True
     decoder: msgspec.json.Decoder[Any] | None = None
     """Of `body`."""
     absent_body: Any = None

@@ -17,7 +17,7 @@ BEGIN
         v_contact := v_contact || jsonb_build_object('email', (
             SELECT email FROM users WHERE store_id = p_store_id AND user_id = p_user_id));
     END IF;
-    PERFORM lock_contact(p_store_id, v_contact);
+    PERFORM lock_contact(p_store_id, v_contact || jsonb_build_object('user_id', p_user_id));
     v_now := clock_timestamp();
 
     -- Check.

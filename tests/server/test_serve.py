@@ -1,6 +1,7 @@
 """`python -m service serve` as an operator sees it: logs, settings, signals, several processes."""
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -15,7 +16,7 @@ import pytest
 
 from service.database.migrate import LOCK
 from tests.support.aliases import Stocked
-from tests.support.builders import RESERVE, SECRET, SUCCESS, callback
+from tests.support.builders import RESERVE, SECRET, SUCCESS, callback, create_user
 from tests.support.processes import Service, Start, is_alive, open_files
 from tests.support.proxy import link_to
 from tests.support.servers import with_database
@@ -101,6 +102,40 @@ async def test_demo_fills_an_empty_store_and_people_read_text(
     assert "info" in line
     assert " status=200 code=ok ms=" in line
     assert not [line for line in service.log if "no products" in line]
+
+
+async def test_demo_makes_the_users_and_tables_of_the_older_service_and_says_how_to_try_them(
+    serve_process: Start, browser: Browser, sql: Any
+) -> None:
+    service = await serve_process("--demo", log_format="text")
+    (told,) = await service.says(r"curl -u (josh):(1) -X POST '\S*(/api/customer/\S+id=\d+)'")
+    guest, boss = ({"Authorization": "Basic " + base64.b64encode(who.encode()).decode()}
+                   for who in (f"{told[1]}:{told[2]}", "admin:1"))  # fmt: skip
+    async with browser.post(service.url + told[3], headers=guest) as response:
+        booked = await response.json()
+    assert (response.status, booked["status"]) == (201, "success")
+    accept = f"{service.url}/api/admin/accept_booking/?id={booked['booking_id']}"
+    async with browser.get(accept, headers=boss) as response:
+        assert response.status == 200
+    for login in ("cutomer", "mike"):
+        body = {"username": login, "password": "1"}
+        async with browser.post(service.url + "/api/token/", json=body) as response:
+            assert response.status == 200
+    kinds = await sql.fetch("SELECT DISTINCT kind FROM dining_tables ORDER BY 1")
+    assert [row["kind"] for row in kinds] == ["cabin", "regular", "room"]
+    assert await service.stop() == 0
+    again = await serve_process("--demo", log_format="text")
+    assert await again.says("sign in with the password 1")
+    assert await again.stop() == 0
+    assert await sql.fetchval("SELECT count(*) FROM users") == 4
+
+
+async def test_demo_makes_no_users_where_there_are_some(serve_process: Start, sql: Any) -> None:
+    await create_user(sql, "boss", "admin")
+    service = await serve_process("--demo")
+    await service.stop()
+    assert not [line for line in service.log if "Demonstration" in line]
+    assert await sql.fetchval("SELECT array_agg(login) FROM users") == ["boss"]
 
 
 async def test_production_holds_callbacks_back_and_health_is_open(

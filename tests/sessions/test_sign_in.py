@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.domains import sessions
 from service.web import passwords
+from service.web import sign_in as at_sign_in
 from service.web.auth import AUTH
 from service.web.passwords import HASHER, Passwords
 from tests.support.aliases import Api, CreateUser, Header
@@ -174,7 +174,7 @@ async def test_strangers_keep_no_owner_out(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(sessions, "pause", sleep)
+    monkeypatch.setattr(at_sign_in, "pause", sleep)
     api = await serve(trusted_proxies="127.0.0.1")
     for _ in range(11):
         last = await attempt_from(api, "203.0.113.1", OTHER)
@@ -203,7 +203,7 @@ async def test_who_is_slowed_down_keeps_no_place_from_others(
         asleep.set()
         await woken.wait()
 
-    monkeypatch.setattr(sessions, "pause", sleep)
+    monkeypatch.setattr(at_sign_in, "pause", sleep)
     monkeypatch.setattr(passwords, "MOST_WAITING", 1)
     slow = asyncio.create_task(sign_in(api, "maria"))
     await asleep.wait()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from inspect import ismodule
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.support.servers import WRONG_ANSWERS
 
 ALL = list(create_app(Settings(), Database(""))[ROUTES].values())
 DECLARED = [route for route in ALL if route.codes]
+WITH_SQL = ("service.domains", "service.web.earlier_clients")
+"""Modules whose functions send statements."""
 
 
 def names_of(route: Route) -> str:
@@ -45,13 +48,16 @@ def statements_of(handler: Callable[..., Any]) -> set[str]:
         if function in seen:
             continue
         seen.add(function)
-        for name in names_in(function.__code__):
-            value = function.__globals__.get(name)
+        names = set(names_in(function.__code__))
+        modules = [value for value in map(function.__globals__.get, names) if ismodule(value)]
+        for name in names:
+            spaces = [function.__globals__, *map(vars, modules)]
+            value = next((space[name] for space in spaces if name in space), None)
             if isinstance(value, TextClause):
                 found.add(value.text)
             elif isinstance(value, str) and value.startswith("SELECT"):
                 found.add(value)
-            elif isinstance(value, FunctionType) and "service.domains" in value.__module__:
+            elif isinstance(value, FunctionType) and value.__module__.startswith(WITH_SQL):
                 waiting.append(value)
     return found
 

@@ -26,7 +26,7 @@ def test_it_is_valid_openapi_3_1(made: dict[str, Any]) -> None:
 
 def test_every_route_is_in_it_with_body_answer_codes_and_audience(made: dict[str, Any]) -> None:
     for route in DECLARED.values():
-        if route.is_file:
+        if route.is_file or not route.is_documented:
             continue
         for prefix in route.prefixes:
             operation = made["paths"][prefix + route.path][route.method.lower()]
