@@ -5,14 +5,15 @@ import hmac
 import re
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import text
 
+from service.database.pool import Database, Kept
 from service.results import Refusal
 from service.web import responses
 from service.web.bodies import (
@@ -25,10 +26,12 @@ from service.web.bodies import (
 )
 from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, read
 from service.web.routing import EVERYONE, USERS, Routes
+from service.web.stock_lane import Answer, answers_of, call_together
 
 READ_STATEMENT = text("SELECT * FROM read_statement(:store_id, :user_id, :after, :limit)")
-BUY_PRODUCT = text(
-    "SELECT * FROM buy_product(:store_id, :user_id, :product_id, :account_id, :quantity)"
+BUY_PRODUCTS = text(
+    "SELECT * FROM buy_products(:store_id, CAST(:user_ids AS bigint[]),"
+    " CAST(:product_ids AS text[]), CAST(:account_ids AS bigint[]), CAST(:quantities AS bigint[]))"
 )
 RECEIVE_PAYMENT = text(
     "SELECT * FROM receive_payment(:store_id, :transaction_id, :user_id, :bill_id, :amount)"
@@ -60,6 +63,13 @@ class Purchase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     product_id: OutsideId
     account_id: BigId
     quantity: Quantity = 1
+
+
+class Asked(NamedTuple):
+    """What buy_products is asked for one purchase."""
+
+    user_id: int | None
+    purchase: Purchase
 
 
 class Payment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -174,8 +184,10 @@ async def read_statement(request: web.Request, query: StatementQuery) -> web.Res
 async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     """Buy units of a product with the caller's own money: all of it or nothing."""
     ids = {"store_id": request[STORE_ID], **msgspec.structs.asdict(purchase)}
+    keys = [purchase.product_id, f"account:{purchase.account_id}"]  # no product has a colon
+    asked = Asked(request[CALLER].user_id, purchase)
     try:
-        row = await call(request, BUY_PRODUCT, **ids, user_id=request[CALLER].user_id)
+        (row,) = await call_together(request, _buy_together, keys, [asked])
     except Refusal as refusal:
         if refusal.code == "outcome_unknown" and not request.app[DATABASE].is_in_transaction:
             raise Refusal("outcome_unknown", MAY_HAVE_BOUGHT) from refusal
@@ -214,6 +226,21 @@ async def receive_payment(request: web.Request) -> web.Response:
         "amount": payment.amount,
     }
     return responses.respond(await call(request, RECEIVE_PAYMENT, **ids), **ids)
+
+
+async def _buy_together(
+    connection: Database | Kept, store_id: str, asked: Sequence[Asked]
+) -> Sequence[Answer]:
+    """Ask buy_products for all of them: one answer per purchase, in order."""
+    row = await connection.call(
+        BUY_PRODUCTS,
+        store_id=store_id,
+        user_ids=[each.user_id for each in asked],
+        product_ids=[each.purchase.product_id for each in asked],
+        account_ids=[each.purchase.account_id for each in asked],
+        quantities=[each.purchase.quantity for each in asked],
+    )
+    return answers_of(row)
 
 
 async def _read_payment(request: web.Request) -> Payment:

@@ -62,6 +62,7 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION read_category'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_categories'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION buy_product'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION buy_products'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION receive_payment'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION read_statement'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION check_registration'),

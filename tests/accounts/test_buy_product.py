@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from tests.support.aliases import Api, Connect, NewAccount, NewUser, Stocked
-from tests.support.waits import certain, until_waiting
+from tests.support.builders import callback
+from tests.support.waits import becomes, certain, until_waiting
 
 SignedIn = Callable[..., dict[str, str]]
 
@@ -390,6 +391,53 @@ async def test_the_second_with_the_last_money_waits_and_is_told(
     assert code == "insufficient_funds"
 
 
+async def test_purchases_that_go_together_are_answered_as_one_by_one(
+    open_shop: OpenShop, sql: Any
+) -> None:
+    """Each on what the earlier ones leave, and each with its own rows in both ledgers."""
+    shop = await open_shop(6, 1000)
+    rows = await sql.fetch(
+        "SELECT a.code, a.document::text FROM buy_products('main', $1, $2, $3, $4) AS b,"
+        " unnest(b.result_codes, b.documents) AS a (code, document)",
+        [shop.user_id] * 7,
+        ["7", "7", "nope", "7", "7", "7", "7"],
+        [shop.account_id] * 6 + [shop.account_id + 1],
+        [2, 7, 1, 3, 0, 1, 1],
+    )
+    assert [row["code"] for row in rows] == [
+        *("ok", "insufficient_stock", "unknown_product", "insufficient_funds"),
+        *("invalid_request", "ok", "unknown_account"),
+    ]
+    balances = [json.loads(row["document"])["balance"] for row in rows if row["code"] == "ok"]
+    assert balances == [500, 250]
+    assert json.loads(rows[1]["document"]) == {"available": 4}
+    assert await left(sql) == (3, 250)
+    ledger = "SELECT {}, reference FROM {} WHERE reason = 'purchase' ORDER BY number"
+    units = await sql.fetch(ledger.format("delta", "stock_movements"))
+    money = await sql.fetch(ledger.format("amount", "account_entries"))
+    assert [row[0] for row in units] == [-2, -1]
+    assert [row[0] for row in money] == [-500, -250]
+    assert [row[1] for row in units] == [row[1] for row in money]
+
+
+async def test_who_buys_with_a_locked_account_waits_aside_and_holds_up_nobody(
+    open_shop: OpenShop, stocked: Stocked, connect_as: Connect
+) -> None:
+    shop = await open_shop(50, 1000)
+    await stocked({"8": 5})
+    locker = await connect_as("owner")
+    async with locker.transaction():
+        await locker.execute("SELECT FROM accounts FOR UPDATE")
+        buying = asyncio.create_task(shop.buy())
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await becomes(lambda: locker.fetchval(waiting))
+        for number in ("1", "2"):
+            body = callback(reservation_id=number, product_id="8", quantity=1)
+            assert (await shop.api.post("/api/v1/reserve", json=body)).status == 200
+        assert not buying.done()
+    assert (await buying)[0] == 200
+
+
 async def without(sql: Any, function: str, lock: str) -> None:
     """Take a lock out of a function."""
     body = await sql.fetchval("SELECT pg_get_functiondef($1::regproc)", function)
@@ -404,7 +452,7 @@ async def test_without_the_lock_the_second_decides_on_money_that_is_gone(
     shop = await open_shop(5, 250)
     await stocked({"8": 5})
     await sql.execute("UPDATE products SET price = 250")
-    await without(sql, "buy_product", "FOR UPDATE")
+    await without(sql, "buy_products", "FOR UPDATE")
     with pytest.raises(asyncpg.CheckViolationError, match="never_overdrawn"):
         await second_with_the_last_money(connect_as, shop.user_id, shop.account_id)
 
@@ -434,6 +482,6 @@ async def test_without_the_lock_a_unit_being_held_would_be_sold(
     connect_as: Connect, open_shop: OpenShop, sql: Any
 ) -> None:
     shop = await open_shop(1, 1000)
-    await without(sql, "buy_product", "PERFORM lock_stock(p_store_id, ARRAY[p_product_id]);")
+    await without(sql, "buy_products", "PERFORM lock_stock(p_store_id, p_product_ids);")
     with pytest.raises(asyncpg.CheckViolationError, match="never_oversold"):
         await second_for_the_last_unit(connect_as, shop.user_id, shop.account_id)
