@@ -181,6 +181,7 @@ BEGIN
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_status'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION order_state'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION reservation_state'),
+            ('holdfast_reader',  'EXECUTE', 'FUNCTION list_past_stock'),
             ('holdfast_reader',  'EXECUTE', 'FUNCTION stock_as_of'),
             ('holdfast_reader',  'SELECT',  'TABLE stores'),
             ('holdfast_reader',  'SELECT',  'TABLE products'),

@@ -12,8 +12,7 @@ BEGIN
     ELSIF p_at IS NOT NULL THEN
         RETURN QUERY
         SELECT 'ok', s.product_id, '', s.on_hand, s.reserved, s.available
-        FROM stock_as_of(p_store_id, p_at) AS s WHERE s.product_id > p_after COLLATE "C"
-        ORDER BY s.product_id COLLATE "C" LIMIT p_limit;
+        FROM list_past_stock(p_store_id, p_at, p_after, p_limit) AS s;
     ELSIF p_product_ids IS NULL AND p_limit <= 1001 THEN
         -- A page, and one more to tell whether another follows: its ids first, then each row by its
         -- key. A merge join would read all products up to there: 540 ms of a million, for 40.
