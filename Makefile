@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 # The demonstration stock goes into an empty store only; `make run DEMO=` leaves it empty.
 DEMO ?= --demo
 BENCH ?= all
+EXAMPLES ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check coverage faults bench format clean help
+.PHONY: run test check coverage faults fuzz bench format clean help
 
 run: $(VENV)/.run ## Serve on http://127.0.0.1:8080, with a PostgreSQL of our own
 	$(BIN)/python -m service serve $(DEMO)
@@ -31,6 +32,10 @@ coverage: test ## Test, then write docs/coverage.md
 faults: $(VENV)/.test ## Kill processes and cut links for minutes
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
 
+# The service as it runs, in both modes, by what its OpenAPI document says.
+fuzz: $(VENV)/.test $(VENV)-fuzz/.fuzz ## Let Schemathesis make requests, 1,000 an operation, for an hour
+	HOLDFAST_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m fuzz --no-cov $(ARGS)
+
 # All of it; one part is make bench BENCH=holdfast, see bench/README.md.
 bench: $(VENV)-bench/.bench ## Measure beside the peers; see bench/README.md
 	$(VENV)-bench/bin/python -m bench $(BENCH) $(ARGS)
@@ -44,7 +49,7 @@ help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.* ## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
 
 clean: ## Remove what was set up and left over; no data
-	rm -rf $(VENV) $(VENV)-bench reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-fuzz .schemathesis reports .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.run: requirements.txt service/web/pages/requirements.txt
 	@echo "Setting up $(VENV) with what the service needs"
@@ -57,6 +62,12 @@ $(VENV)/.run: requirements.txt service/web/pages/requirements.txt
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt
 	@echo "Setting up $(VENV) with what the tests need"
 	@$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	@touch $@
+
+$(VENV)-fuzz/.fuzz: tests/fuzz/requirements.txt
+	@echo "Setting up $(VENV)-fuzz with Schemathesis"
+	@test -x $(VENV)-fuzz/bin/python || $(PYTHON) -m venv $(VENV)-fuzz
+	@$(VENV)-fuzz/bin/python -m pip install --quiet -r tests/fuzz/requirements.txt
 	@touch $@
 
 $(VENV)-bench/.bench: requirements.txt bench/requirements.txt

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from aiohttp import web
 
 from service import domains
@@ -39,14 +40,20 @@ PUBLIC_SECONDS = 60.0
 health = Routes("")
 
 
-@health.get("/health/live", EVERYONE)
+class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the service is."""
+
+    status: Literal["live", "ready"]
+
+
+@health.get("/health/live", EVERYONE, answer=Health, also=("forbidden",))
 async def live(request: web.Request) -> web.Response:
     """The process runs; says nothing about PostgreSQL."""
     _check_monitor(request)
     return responses.json_response({"status": "live"})
 
 
-@health.get("/health/ready", EVERYONE)
+@health.get("/health/ready", EVERYONE, answer=Health, also=("forbidden",))
 async def ready(request: web.Request) -> web.Response:
     """Requests can be served now: PostgreSQL reserves, and we are not stopping."""
     _check_monitor(request)
@@ -159,11 +166,27 @@ def create_app(
 
 def _add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     """Words before parameters: /bookings/cancel is no booking whose id is "cancel"."""
-    for route in sorted(routes, key=lambda each: each.path):  # a brace sorts behind all letters
+    ordered = sorted(routes, key=lambda each: each.path)  # a brace sorts behind all letters
+    words = {each.path for each in ordered}
+    for route in ordered:
         handler = Served(app, route).answer
         app[ROUTES][handler] = route
         for prefix in route.prefixes:
-            app.router.add_route(route.method, prefix + route.path, handler)
+            app.router.add_route(route.method, prefix + _pattern(route.path, words), handler)
+
+
+def _pattern(path: str, paths: set[str]) -> str:
+    """A path as the router takes it: no word of another path is an id.
+
+    Else PUT /users/me would mean the user "me", and be told that there is none; now it is 405.
+    """
+    before, _, after = path.partition("{")
+    name, _, rest = after.partition("}")
+    next_to = (each.removeprefix(before) for each in paths if each.startswith(before))
+    words = {each.partition("/")[0] for each in next_to if not each.startswith("{")} - {""}
+    if not name or not words:
+        return path
+    return f"{before}{{{name}:(?!(?:{'|'.join(sorted(words))})(?:/|$))[^/]+}}{rest}"
 
 
 async def _close(app: web.Application) -> None:

@@ -202,6 +202,7 @@ async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     takes_key=False,  # a kept answer would be given without a look at the signature
     judges_origin=False,
     reads_body=True,
+    read_as=SignedPayment,
     answer=Transaction,
     codes=(
         "ok",

@@ -690,7 +690,7 @@ async def move_booking_by_link(
     return respond(row, store_id=request[STORE_ID])
 
 
-@routes.get("/bookings/cancel", EVERYONE, query=LinkQuery)
+@routes.get("/bookings/cancel", EVERYONE, query=LinkQuery, media="text/html", pages=(404, 410))
 async def cancel_page(request: web.Request, query: LinkQuery) -> web.Response:
     """The page of a link: the booking and a button. Opening it does nothing."""
     booking = await _linked(request, query)
@@ -710,6 +710,8 @@ async def cancel_page(request: web.Request, query: LinkQuery) -> web.Response:
     reads_body=True,
     takes_key=False,
     judges_origin=False,
+    media="text/html",
+    pages=(404, 409, 410),
 )
 async def cancel_by_page(request: web.Request, query: LinkQuery) -> web.Response:
     """The button of the page: the booking is cancelled, once."""

@@ -109,7 +109,15 @@ async def _say_goodbye(app: web.Application) -> None:
     await app[HUB].close()
 
 
-@routes.get("/ws/stores/{store_id}", OPERATORS, scope="stock", query=FeedQuery, opens=True)
+@routes.get(
+    "/ws/stores/{store_id}",
+    OPERATORS,
+    scope="stock",
+    query=FeedQuery,
+    opens=True,
+    is_socket=True,
+    also=("unknown_store", "too_many_items", "forbidden_origin"),
+)
 async def watch_store(request: web.Request, query: FeedQuery) -> web.StreamResponse:
     """The store's report, and again whenever its stock changes; `mode=changes`: what changed."""
     return await watch(request, query.mode)

@@ -130,7 +130,7 @@ def set_up(app: web.Application) -> None:
     app.on_cleanup.append(metrics.stop)
 
 
-@routes.get("/metrics", EVERYONE)
+@routes.get("/metrics", EVERYONE, media="text/plain", also=("forbidden",))
 async def read_metrics(request: web.Request) -> web.Response:
     """All metrics of all API processes, for HOLDFAST_MONITORS."""
     request.app[CLIENTS].check_monitor(request)

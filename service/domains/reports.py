@@ -114,7 +114,14 @@ class Report(NamedTuple):
         return stream_workbook(heading, self.batches, self.size)
 
 
-@routes.get("/stores/{store_id}/xlsx_report", OPERATORS, scope="stock", opens=True)
+@routes.get(
+    "/stores/{store_id}/xlsx_report",
+    OPERATORS,
+    scope="stock",
+    opens=True,
+    media=XLSX,
+    also=("unknown_store",),
+)
 async def xlsx_report(request: web.Request) -> web.StreamResponse:
     """All that a store has, as a workbook named after store and date."""
     slots, sending = request.app[READING], request.app[SENDING]

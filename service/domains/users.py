@@ -240,7 +240,7 @@ async def create_reset_link(request: web.Request) -> web.Response:
     return responses.json_response(document, 201, row.result_code)
 
 
-@routes.get(RESET, EVERYONE)
+@routes.get(RESET, EVERYONE, media="text/html")
 async def reset_page(request: web.Request) -> web.Response:
     """The page of a reset link: a form that posts to it. Opening it does nothing."""
     headers = {"Content-Security-Policy": PAGE_POLICY}

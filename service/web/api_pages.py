@@ -40,31 +40,31 @@ class File(NamedTuple):
     """Another one for other content."""
 
 
-@routes.get("/docs", EVERYONE, media="text/html")
+@routes.get("/docs", EVERYONE, media="text/html", also=("not_found",))
 async def redoc_page(request: web.Request) -> web.Response:
     """The API to read: ReDoc."""
     return _page("redoc.html")
 
 
-@routes.get("/docs/swagger", EVERYONE, media="text/html")
+@routes.get("/docs/swagger", EVERYONE, media="text/html", also=("not_found",))
 async def swagger_page(request: web.Request) -> web.Response:
     """The API to try: Swagger UI."""
     return _page("swagger.html")
 
 
-@routes.get("/docs/redoc.js", EVERYONE, media="text/javascript")
+@routes.get("/docs/redoc.js", EVERYONE, media="text/javascript", also=("not_found",))
 async def redoc_script(request: web.Request) -> web.Response:
     """ReDoc itself."""
     return await _answer(request, "redoc/bundles/redoc.standalone.js", "text/javascript")
 
 
-@routes.get("/docs/swagger-ui.js", EVERYONE, media="text/javascript")
+@routes.get("/docs/swagger-ui.js", EVERYONE, media="text/javascript", also=("not_found",))
 async def swagger_bundle(request: web.Request) -> web.Response:
     """Swagger UI itself."""
     return await _answer(request, "swagger-ui-dist/swagger-ui-bundle.js", "text/javascript")
 
 
-@routes.get("/docs/swagger.css", EVERYONE, media="text/css")
+@routes.get("/docs/swagger.css", EVERYONE, media="text/css", also=("not_found",))
 async def swagger_style(request: web.Request) -> web.Response:
     """How Swagger UI looks."""
     return await _answer(request, "swagger-ui-dist/swagger-ui.css", "text/css")

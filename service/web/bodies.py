@@ -323,7 +323,11 @@ def read_query(request: web.Request, kind: type[T]) -> T:
     for name in _integers_of(struct) & values.keys():
         if not _INTEGER.fullmatch(values[name]):  # msgspec takes 1e2, too
             raise refuse_field(name, "Expected an integer", "query")
-    return convert_fields(values, kind, "query")
+    query = convert_fields(values, kind, "query")
+    for field in msgspec.structs.fields(struct):  # msgspec takes the word null for nothing
+        if field.encode_name in values and getattr(query, field.name) is None:
+            raise refuse_field(field.encode_name, "Expected a value, got null", "query")
+    return query
 
 
 def convert_fields(values: dict[str, Any], kind: type[T], part: Part = "body") -> T:

@@ -16,15 +16,12 @@ from aiohttp import web
 
 from service import __version__
 from service.results import RESULTS
-from service.web.context import ROUTES
+from service.web.bodies import OutsideId
+from service.web.context import ROUTES, SETTINGS
 from service.web.responses import json_response
-from service.web.routing import API, EVERYONE, Handler, Route, Routes
+from service.web.routing import API, EVERYONE, NUMBERED, Handler, Route, Routes
 
 REF = "#/components/schemas/{name}"
-NUMBERED = frozenset(
-    {"user", "account", "table", "booking", "key", "session", "hook", "delivery", "message"}
-)
-"""What has an id that was made here: a number. Other ids are texts chosen outside."""
 ERROR = {
     "type": "object",
     "description": "The one shape of every error. The ids and facts concerned stand beside these.",
@@ -53,8 +50,21 @@ TAGS = (
 """The order of chapters; what is not named comes after."""
 AROUND = "around"
 """The chapter of what is of no domain."""
-ALWAYS = ("overloaded", "conflict", "database_busy", "database_unavailable", "shutting_down")
-"""What every route that asks the database may answer."""
+ALWAYS = (
+    *("bad_request", "overloaded", "conflict", "database_busy", "database_timeout"),
+    *("database_unavailable", "shutting_down"),
+)
+"""What every route may answer."""
+OF_BODIES = (
+    *("malformed_json", "unsupported_media_type", "body_too_large", "invalid_body"),
+    *("request_timeout", "expectation_failed"),
+)
+SAID = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    429: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+}
+"""Headers of errors, by status."""
+SAID[503] = SAID[429]
 KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -65,7 +75,7 @@ KEY = {
 routes = Routes(API)
 
 
-@routes.get("/openapi.json", EVERYONE)
+@routes.get("/openapi.json", EVERYONE, answer=dict[str, Any])
 async def openapi_document(request: web.Request) -> web.Response:
     """This document."""
     return json_response(_written(request.app))
@@ -73,13 +83,19 @@ async def openapi_document(request: web.Request) -> web.Response:
 
 @cache
 def _written(app: web.Application) -> str:
-    return msgspec.json.encode(document(app[ROUTES])).decode()
+    is_development = app[SETTINGS].environment == "development"
+    return msgspec.json.encode(document(app[ROUTES], is_development)).decode()
 
 
-def document(declared: dict[Handler, Route]) -> dict[str, Any]:
-    """The whole document of an application's routes."""
+def document(declared: dict[Handler, Route], is_development: bool = False) -> dict[str, Any]:
+    """The whole document of an application's routes; development opens some of them."""
     found = [each for each in declared.values() if each.is_documented and not each.is_file]
-    types = [each for route in found for each in (route.body, route.answer, route.query) if each]
+    types = [
+        each
+        for route in found
+        for each in (route.body or route.read_as, route.answer, route.query)
+        if each
+    ]
     schemas, components = msgspec.json.schema_components(
         types, schema_hook=_schema_of, ref_template=REF
     )
@@ -88,6 +104,8 @@ def document(declared: dict[Handler, Route]) -> dict[str, Any]:
     for route in found:
         for prefix in route.prefixes:
             operation = _operation(route, prefix, by_type, components)
+            if is_development and route.opens:
+                operation["security"] = [{}, {"bearer": []}]
             paths[prefix + route.path][route.method.lower()] = operation
     content = {
         "openapi": "3.1.0",
@@ -150,10 +168,10 @@ def _operation(
         operation["x-scope"] = route.scope
     if parameters:
         operation["parameters"] = parameters
-    if route.body:
+    if body := route.body or route.read_as:
         operation["requestBody"] = {
             "required": route.absent_body is None,
-            "content": {"application/json": {"schema": by_type[id(route.body)]}},
+            "content": {"application/json": {"schema": by_type[id(body)]}},
         }
     return operation
 
@@ -183,11 +201,11 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _responses(route: Route, by_type: Mapping[int, Any]) -> dict[str, Any]:
     """By status: the answer, and the errors with their codes."""
     codes: dict[int, list[str]] = defaultdict(list)
-    for code in (*route.codes, *_codes_of_all(route)):
+    for code in (*route.codes, *route.also, *_codes_of_all(route)):
         codes[RESULTS[code].status].append(code)
     answers: dict[str, Any] = {}
     if not any(status < 400 for status in codes):
-        codes[200] = []
+        codes[101 if route.is_socket else 200] = []
     for status, named in sorted(codes.items()):
         if status < 400:
             answers[str(status)] = {"description": "Done."}
@@ -195,29 +213,43 @@ def _responses(route: Route, by_type: Mapping[int, Any]) -> dict[str, Any]:
                 schema = {"schema": by_type[id(route.answer)]}
                 answers[str(status)]["content"] = {"application/json": schema}
             elif route.media:
-                answers[str(status)]["content"] = {route.media: {"schema": {"type": "string"}}}
+                answers[str(status)]["content"] = _page(route)
             continue
         said = "; ".join(f"`{code}`: {RESULTS[code].message}" for code in dict.fromkeys(named))
-        schema = {"allOf": [{"$ref": REF.format(name="Error")}]}
+        named = sorted(set(named))
+        schema = {"$ref": REF.format(name="Error"), "properties": {"code": {"enum": named}}}
         answers[str(status)] = {
             "description": said,
             "content": {"application/json": {"schema": schema}},
         }
+        if status in SAID:
+            answers[str(status)]["headers"] = SAID[status]
+    for status in route.pages:
+        told = answers.setdefault(str(status), {"description": "Told by a page.", "content": {}})
+        told["content"] |= _page(route)
     return answers
+
+
+def _page(route: Route) -> dict[str, Any]:
+    return {route.media: {"schema": {"type": "string"}}}
 
 
 def _codes_of_all(route: Route) -> Iterable[str]:
     """What follows from the declaration itself."""
     yield from ALWAYS
-    yield "outcome_unknown" if route.method != "GET" else "database_timeout"
+    if route.method != "GET":
+        yield "outcome_unknown"
+        yield "forbidden_origin"
     if "anonymous" not in route.audience:
         yield from ("unauthorized", "forbidden", "not_found")
-    if route.body is not None:
-        yield from ("malformed_json", "unsupported_media_type", "body_too_large", "invalid_body")
+    if "{" in "".join(route.prefixes) + route.path:
+        yield from ("invalid_path", "not_found")
+    if route.body is not None or route.read_as is not None or route.method != "GET":
+        yield from OF_BODIES
     if route.query is not None:
         yield "invalid_query"
     if route.takes_key:
-        yield from ("request_in_progress", "idempotency_key_reused")
+        yield from ("request_in_progress", "idempotency_key_reused", "invalid_header")
     if route.method == "POST" and route.audience == EVERYONE and not route.is_unlimited:
         yield "too_many_requests"
 
@@ -231,8 +263,13 @@ def _schema_of(kind: Any) -> dict[str, Any]:
 
 
 def _mend(node: Any) -> Any:
-    """JSON Schema knows no \\Z; msgspec needs it, since its $ lets a line break pass."""
+    """JSON Schema knows no \\Z; msgspec needs it, since its $ lets a line break pass.
+
+    Halves of surrogate pairs, which OutsideId names, are no text of JSON anyway.
+    """
     if isinstance(node, dict):
+        if node.get("pattern") == OutsideId.PATTERN:
+            return {**node, **OutsideId.SCHEMA}
         return {
             name: value.replace("\\Z", "$") if name == "pattern" else _mend(value)
             for name, value in node.items()

@@ -28,6 +28,11 @@ SIGNED_IN: Audience = OPERATORS | USERS
 STAFF: Audience = frozenset({"staff", "admin"})
 ADMINS: Audience = frozenset({"admin"})
 
+NUMBERED = frozenset(
+    {"user", "account", "table", "booking", "key", "session", "hook", "delivery", "message"}
+)
+"""What has an id that was made here: a number. Other ids are texts chosen outside."""
+
 Scope = Literal["", "reserve", "stock", "orders", "bookings", "admin"]
 """What a key must have been given to call a route; empty: any key of the audience."""
 
@@ -70,10 +75,18 @@ class Declared(TypedDict, total=False):
     """The type of the JSON body; without one a body must be empty, or an empty object."""
     reads_body: bool
     """The handler reads the body itself, because it is no JSON or because its bytes are signed."""
+    read_as: Any
+    """The type of a JSON body that the handler reads itself."""
     answer: Any
     """The type of the success document."""
     media: str
     """What a success is where it is no JSON document: `text/html`."""
+    pages: tuple[int, ...]
+    """Statuses of refusals that are told as `media`, for people, not as an error."""
+    is_socket: bool
+    """A success is a WebSocket."""
+    also: tuple[str, ...]
+    """Codes of the handler itself, where it calls no function that could give them."""
     codes: tuple[str, ...]
     """Every result code that the route's functions can give."""
     takes_key: bool
@@ -112,8 +125,12 @@ class Route(NamedTuple):
     query: type[msgspec.Struct] | None = None
     body: Any = None
     reads_body: bool = False
+    read_as: Any = None
     answer: Any = None
     media: str = ""
+    pages: tuple[int, ...] = ()
+    is_socket: bool = False
+    also: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     takes_key: bool = False
     known_by: Callable[..., str] | None = None

@@ -10,7 +10,8 @@ from service.database.pool import Database
 from service.settings import Settings
 from service.web.context import ROUTES
 from service.web.openapi import document
-from tests.support.aliases import Api
+from tests.support.aliases import Api, Serve
+from tests.support.builders import SECRET
 
 DECLARED = create_app(Settings(), Database(""))[ROUTES]
 
@@ -31,7 +32,8 @@ def test_every_route_is_in_it_with_body_answer_codes_and_audience(made: dict[str
         for prefix in route.prefixes:
             operation = made["paths"][prefix + route.path][route.method.lower()]
             assert operation["x-audience"] == sorted(route.audience)
-            assert ("requestBody" in operation) == (route.body is not None)
+            has_body = route.body is not None or route.read_as is not None
+            assert ("requestBody" in operation) == has_body
             assert operation["summary"], route.path
             said = str(operation["responses"])
             assert all(f"`{code}`" in said for code in route.codes if not is_success(code))
@@ -56,3 +58,33 @@ async def test_it_is_served(api: Api, made: dict[str, Any]) -> None:
     response = await api.get("/api/v1/openapi.json")
     assert response.status == 200
     assert (await response.json())["paths"].keys() == made["paths"].keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/users/me", "GET"),
+        ("GET", "/bookings/move", "POST"),
+        ("DELETE", "/users/me/sessions", "GET"),
+        ("GET", "/products/buy", "POST"),
+        ("PUT", "/stores/main/users/activation", "GET"),
+    ],
+)
+async def test_a_word_of_a_path_is_no_id(api: Api, method: str, path: str, allowed: str) -> None:
+    response = await api.request(method, f"/api/v1{path}")
+    assert (response.status, response.headers["Allow"]) == (405, allowed)
+
+
+async def test_development_says_which_routes_ask_for_no_credentials(serve: Serve) -> None:
+    bearer: dict[str, list[str]] = {"bearer": []}
+    for environment, security in (("development", [{}, bearer]), ("production", [bearer])):
+        api = await serve(environment=environment, jwt_secret=SECRET)
+        made = await (await api.get("/api/v1/openapi.json")).json()
+        assert made["paths"]["/api/v1/reserve"]["post"]["security"] == security
+        assert made["paths"]["/api/v1/users"]["get"]["security"] == [bearer]
+
+
+@pytest.mark.parametrize("path", ["tables?kind=null", "reservations?status=null"])
+async def test_the_word_null_is_no_value_of_a_query(api: Api, path: str) -> None:
+    response = await api.get(f"/api/v1/{path}")
+    assert (response.status, (await response.json())["code"]) == (422, "invalid_query")
