@@ -14,9 +14,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 run: $(VENV)/.run ## Serve on http://127.0.0.1:8080, with a PostgreSQL of our own
 	$(BIN)/python -m service serve $(DEMO)
 
-# Two test processes: much of a test is waiting for PostgreSQL.
+# Three test processes on two cores: much of a test is waiting for PostgreSQL or another process.
 test: $(VENV)/.test ## Run every test; ARGS="-k reserve -x" picks
-	$(BIN)/python -m pytest --numprocesses=2 --cov --cov-report=term --cov-report=html --cov-report=xml \
+	$(BIN)/python -m pytest --numprocesses=3 --cov --cov-report=term --cov-report=html --cov-report=xml \
 		--cov-report=json:reports/coverage.json $(ARGS)
 
 check: $(VENV)/.test ## Formatting, lint, types, layout of the SQL

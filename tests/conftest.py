@@ -5,6 +5,7 @@ one of our own is started, from the binaries of HOLDFAST_TEST_BIN_DIR if that is
 """
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -47,6 +48,11 @@ MEMORY = Path("/dev/shm")
 ROOM = 4 * 2**30
 OF_TESTS = 1_000_000_000
 """The session that new_user begins is this many after the user's id, so that signed_in knows it."""
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end: collections pass over it, which saves a tenth."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

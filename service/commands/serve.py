@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
         help="load a small stock, users with the password 1 and tables into an empty store "
         "(development only)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, is_service=True)
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     works = "deliver messages, fire schedules and write lapsed holds down, until SIGTERM"
     parser = commands.add_parser("worker", help=works, description=works)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, is_service=True)
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> None:
