@@ -29,8 +29,14 @@ WHERE l.line > 1 AND (
     OR l.status <> f.status AND NOT (
         l.expires_at IS NOT NULL
         AND l.status IN ('held', 'expired') AND f.status IN ('held', 'expired'))
-    OR l.product_id = f.product_id
 )
+UNION ALL
+SELECT 'lines_are_of_one_reservation', l.store_id, format('%s/%s', l.reservation_id, l.line),
+    'a product of its own', format('%s, as line %s', l.product_id, f.line)
+FROM reservations AS l
+JOIN reservations AS f
+    ON f.store_id = l.store_id AND f.reservation_id = l.reservation_id AND f.line < l.line
+WHERE l.line > 1 AND l.product_id = f.product_id
 UNION ALL
 SELECT 'reserved_product_is_known', l.store_id, l.product_id, 'a product', 'none'
 FROM (SELECT DISTINCT store_id, product_id FROM reservations) AS l

@@ -9,19 +9,15 @@ CREATE OR REPLACE FUNCTION reserve_stock_batch(
 SET plan_cache_mode = force_generic_plan
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 BEGIN
-    BEGIN
-        IF p_line_requests IS NOT NULL THEN
-            result_codes := reserve_baskets_at_once(p_store_id, p_reservation_ids, p_actors,
-                p_requested_at, p_ttls, p_max_lifetime, p_line_requests, p_product_ids,
-                p_quantities);
-        ELSIF cardinality(p_product_ids) = cardinality(p_reservation_ids) THEN
+    IF p_line_requests IS NULL AND cardinality(p_product_ids) = cardinality(p_reservation_ids) THEN
+        BEGIN
             SELECT r.result_codes, r.documents INTO result_codes, documents
             FROM reserve_at_once(p_store_id, p_reservation_ids, p_actors, p_requested_at, p_ttls,
                 p_max_lifetime, p_product_ids, p_quantities) AS r;
-        END IF;
-    EXCEPTION WHEN unique_violation OR SQLSTATE 'HF001' THEN
-        result_codes := NULL;  -- all is as it was before, and nothing is locked
-    END;
+        EXCEPTION WHEN unique_violation OR SQLSTATE 'HF001' THEN
+            result_codes := NULL;  -- all is as it was before, and nothing is locked
+        END;
+    END IF;
 
     IF result_codes IS NULL THEN
         SELECT r.result_codes, r.documents INTO result_codes, documents
@@ -35,8 +31,6 @@ BEGIN
     IF p_requested_at IS NULL OR array_position(p_requested_at, NULL) IS NOT NULL THEN
         documents := add_hold_documents(
             p_store_id, p_reservation_ids, p_requested_at, result_codes, documents);
-    ELSIF documents IS NULL THEN
-        documents := array_fill(NULL::jsonb, ARRAY[cardinality(result_codes)]);
     END IF;
 END $$;
 

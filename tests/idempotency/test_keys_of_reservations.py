@@ -88,17 +88,36 @@ async def test_a_refusal_leaves_the_key_free(api: Api, stocked: Stocked, sql: An
     assert await reserved(sql) == 2
 
 
-@pytest.mark.parametrize("verb", ["commit", "release"])
+VERBS = {"commit": None, "release": None, "extend": {"ttl_seconds": 90}}
+
+
+@pytest.mark.parametrize("verb", VERBS)
 async def test_a_verb_is_repeated_to_the_letter(
     api: Api, stocked: Stocked, sql: Any, verb: str
 ) -> None:
     await stocked({"7": 5})
-    await api.post(RESERVE, json=callback())
-    path = f"{HOLDS}/1001/{verb}"
-    first = await send(api, path, None, "k")
+    await api.post(HOLDS, json=HOLD | {"reservation_id": "cart"})
+    path, body = f"{HOLDS}/cart/{verb}", VERBS[verb]
+    first = await send(api, path, body, "k")
     assert first[0] == 200
-    assert await send(api, path, None, "k") == first
-    assert await reserved(sql) == 0
+    if verb == "extend":
+        assert (await send(api, path, {"ttl_seconds": 900}))[0] == 200
+        assert (await send(api, path, {"ttl_seconds": 91}, "k"))[2] == "idempotency_key_reused"
+    assert await send(api, path, body, "k") == first, "whatever has become of it since"
+    assert await reserved(sql) == (2 if verb == "extend" else 0)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_wrong_key_resolves_nothing(
+    api: Api, stocked: Stocked, sql: Any, verb: str
+) -> None:
+    await stocked({"7": 5})
+    await api.post(HOLDS, json=HOLD | {"reservation_id": "cart"})
+    before = await sql.fetch("SELECT * FROM reservations")
+    for keys in (("",), ("x" * 256,), ("a", "b"), ("a", "a")):
+        status, _, code = await send(api, f"{HOLDS}/cart/{verb}", VERBS[verb], *keys)
+        assert (status, code) == (422, "invalid_header")
+    assert await sql.fetch("SELECT * FROM reservations") == before
 
 
 async def test_twins_hold_once(api: Api, stocked: Stocked, sql: Any) -> None:

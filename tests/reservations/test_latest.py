@@ -67,6 +67,7 @@ async def test_as_many_as_wanted_are_found_however_they_came(
 ) -> None:
     await stocked({"tea": 99})
     await sql.execute("UPDATE stores SET created_at = now() - interval '1 year'")
+    await sql.execute("SET statement_timeout = 0")  # each row is audited
     await sql.execute(MANY.format(age=age, apart=apart, count=count))
     found = await latest(api, limit=5)
     assert len(found) == 5

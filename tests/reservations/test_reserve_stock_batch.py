@@ -214,64 +214,73 @@ async def test_stock_taken_out_of_the_table_leaves_the_ledger(sql: Any, stocked:
     await sql.execute("INSERT INTO stock (store_id, product_id, on_hand) VALUES ('main', 'a', 1)")
 
 
-@pytest.mark.parametrize(
-    ("damage", "invariant"),
-    [
-        ("UPDATE stock SET reserved = 2 WHERE product_id = 'a'", "reserved_equals_open_holds"),
-        (
-            "ALTER TABLE stock DISABLE TRIGGER USER;"
-            "UPDATE stock SET on_hand = 9 WHERE product_id = 'a'",
-            "on_hand_equals_movements",
-        ),
-        (
-            "ALTER TABLE stock_movements DISABLE TRIGGER USER;"
-            "UPDATE stock_movements SET on_hand_after = 4",
-            "movement_continues_the_last",
-        ),
-        (
-            "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity)"
-            " VALUES ('main', '2', 1, 'hold', 'a', 1)",
-            "reserved_equals_open_holds",
-        ),
-        (
-            "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity,"
-            " status, closed_at) VALUES ('main', '2', 2, 'hold', 'a', 1, 'released', now())",
-            "lines_are_of_one_reservation",
-        ),
-        (
-            "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity,"
-            " status, closed_at) VALUES ('main', '1', 2, 'hold', 'b', 1, 'released', now())",
-            "lines_are_of_one_reservation",
-        ),
-        (
-            "UPDATE reservations SET status = 'released', closed_at = now()",
-            "reserved_equals_open_holds",
-        ),
-        (
-            "UPDATE reservations SET status = 'committed', closed_at = now();"
-            "UPDATE stock SET reserved = 0",
-            "committed_goods_left",
-        ),
-        (
-            "SELECT set_change_context('me', 'commit', '1');"
-            "UPDATE stock SET on_hand = 3 WHERE product_id = 'a'",
-            "committed_goods_left",
-        ),
-        (
-            "ALTER TABLE reservations DISABLE TRIGGER USER; INSERT INTO reservations (store_id,"
-            " reservation_id, line, kind, product_id, quantity, status, closed_at)"
-            " VALUES ('main', '2', 1, 'hold', 'none', 1, 'released', now())",
-            "reserved_product_is_known",
-        ),
-        ("ALTER TABLE stock DROP CONSTRAINT never_oversold;"
-         "UPDATE stock SET on_hand = 2 WHERE product_id = 'a'",
-         "never_oversold"),
-    ],
-)  # fmt: skip
+DAMAGES = [
+    ("UPDATE stock SET reserved = 2 WHERE product_id = 'a'", "reserved_equals_open_holds"),
+    (
+        "ALTER TABLE stock DISABLE TRIGGER USER;"
+        "UPDATE stock SET on_hand = 9 WHERE product_id = 'a'",
+        "on_hand_equals_movements",
+    ),
+    (
+        "ALTER TABLE stock_movements DISABLE TRIGGER USER;"
+        "UPDATE stock_movements SET on_hand_after = 4 WHERE product_id = 'a'",
+        "movement_continues_the_last",
+    ),
+    (
+        "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity)"
+        " VALUES ('main', '2', 1, 'hold', 'a', 1)",
+        "reserved_equals_open_holds",
+    ),
+    (
+        "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity,"
+        " status, closed_at) VALUES ('main', '2', 2, 'hold', 'a', 1, 'released', now())",
+        "lines_are_of_one_reservation",
+    ),
+    (
+        "INSERT INTO reservations (store_id, reservation_id, line, kind, product_id, quantity,"
+        " status, closed_at) VALUES ('main', '1', 2, 'hold', 'b', 1, 'released', now())",
+        "lines_are_of_one_reservation",
+    ),
+    (
+        "SELECT reserve_stock_batch('main', ARRAY['2'], NULL, NULL, NULL, NULL, ARRAY[1, 1],"
+        " ARRAY['a', 'b'], ARRAY[1, 1]); INSERT INTO reservations (store_id, reservation_id,"
+        " line, kind, product_id, quantity, created_at, made_by)"
+        " SELECT store_id, reservation_id, 3, kind, product_id, 1, created_at, made_by"
+        " FROM reservations WHERE line = 2;"
+        " UPDATE stock SET reserved = 2 WHERE product_id = 'b'",
+        "lines_are_of_one_reservation",
+    ),
+    (
+        "UPDATE reservations SET status = 'released', closed_at = now()",
+        "reserved_equals_open_holds",
+    ),
+    (
+        "UPDATE reservations SET status = 'committed', closed_at = now();"
+        "UPDATE stock SET reserved = 0",
+        "committed_goods_left",
+    ),
+    (
+        "SELECT set_change_context('me', 'commit', '1');"
+        "UPDATE stock SET on_hand = 3 WHERE product_id = 'a'",
+        "committed_goods_left",
+    ),
+    (
+        "ALTER TABLE reservations DISABLE TRIGGER USER; INSERT INTO reservations (store_id,"
+        " reservation_id, line, kind, product_id, quantity, status, closed_at)"
+        " VALUES ('main', '2', 1, 'hold', 'none', 1, 'released', now())",
+        "reserved_product_is_known",
+    ),
+    ("ALTER TABLE stock DROP CONSTRAINT never_oversold;"
+     "UPDATE stock SET on_hand = 2 WHERE product_id = 'a'",
+     "never_oversold"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "invariant"), DAMAGES)
 async def test_every_broken_invariant_is_reported(
     sql: Any, stocked: Stocked, damage: str, invariant: str
 ) -> None:
-    await stocked({"a": 5, "b": 0})
+    await stocked({"a": 5, "b": 2})
     await reserve(sql, ("1", [("a", 3)]))
     transaction = sql.transaction()
     await transaction.start()
