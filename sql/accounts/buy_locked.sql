@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION buy_locked(
     p_store_id text, p_user_id bigint, p_product_id text, p_account_id bigint, p_quantity bigint,
-    OUT result_code text, OUT document jsonb
+    p_taken bigint, OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SET search_path = holdfast, pg_temp AS $$
 DECLARE
     v_price bigint;
@@ -10,7 +10,7 @@ DECLARE
     v_purchase purchases;
 BEGIN
     -- Check.
-    SELECT p.price, s.on_hand - s.reserved INTO v_price, v_available
+    SELECT p.price, s.on_hand - s.reserved - p_taken INTO v_price, v_available
     FROM products AS p JOIN stock AS s USING (store_id, product_id)
     WHERE p.store_id = p_store_id AND p.product_id = p_product_id AND p.is_active;
     SELECT balance INTO v_balance FROM accounts
@@ -33,23 +33,21 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Write. The units and the money leave together, and both ledgers name the purchase.
+    -- Write. The ledger of the money names the purchase.
     INSERT INTO purchases AS p
         (store_id, user_id, account_id, product_id, quantity, price_at_purchase)
     VALUES (p_store_id, p_user_id, p_account_id, p_product_id, p_quantity, v_price)
     RETURNING p.* INTO v_purchase;
     PERFORM set_change_context(
         'user:' || p_user_id, 'purchase', v_purchase.purchase_id::text);
-    UPDATE stock SET on_hand = on_hand - p_quantity
-    WHERE store_id = p_store_id AND product_id = p_product_id;
     UPDATE accounts SET balance = balance - v_total
     WHERE store_id = p_store_id AND account_id = p_account_id;
-    PERFORM set_change_context(NULL);
     document := to_jsonb(v_purchase) - 'store_id' || jsonb_build_object(
-        'total', v_total, 'created_at', rfc3339(v_purchase.created_at));
-    PERFORM emit_event(p_store_id, 'purchase.made', document);
-    document := document - 'user_id' || jsonb_build_object('balance', v_balance - v_total);
+        'total', v_total, 'balance', v_balance - v_total,
+        'created_at', rfc3339(v_purchase.created_at));
 END $$;
 
 COMMENT ON FUNCTION buy_locked IS
-    'buy_product() for a caller that holds the locks of the stock and of the account.';
+    'buy_product() for a caller that holds the locks, and takes p_quantity of the product from '
+    'stock itself after this; p_taken: what it is going to take for others. document: also '
+    'user_id.';

@@ -7,6 +7,10 @@ SET plan_cache_mode = force_generic_plan
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     v_answer record;
+    v_taken bigint;
+    v_taken_of jsonb := jsonb_build_object();
+    v_events jsonb[];
+    v_movements jsonb[];
 BEGIN
     -- Lock. Stock first, then the accounts: the house's one order.
     PERFORM lock_stock(p_store_id, p_product_ids);
@@ -22,11 +26,27 @@ BEGIN
 
     -- One after another, on what the earlier ones leave.
     FOR i IN 1 .. COALESCE(cardinality(p_user_ids), 0) LOOP
-        SELECT b.* INTO v_answer FROM buy_locked(
-            p_store_id, p_user_ids[i], p_product_ids[i], p_account_ids[i], p_quantities[i]) AS b;
+        v_taken := COALESCE((v_taken_of ->> p_product_ids[i])::bigint, 0);
+        SELECT b.* INTO v_answer
+        FROM buy_locked(p_store_id, p_user_ids[i], p_product_ids[i], p_account_ids[i],
+            p_quantities[i], v_taken) AS b;
         result_codes[i] := v_answer.result_code;
-        documents[i] := v_answer.document;
+        documents[i] := v_answer.document - 'user_id';
+        CONTINUE WHEN v_answer.result_code <> 'ok';
+        v_taken_of := v_taken_of
+            || jsonb_build_object(p_product_ids[i], v_taken + p_quantities[i]);
+        v_events := v_events || (v_answer.document - 'balance');
+        v_movements := v_movements || jsonb_build_object(
+            'product_id', p_product_ids[i], 'delta', -p_quantities[i], 'reason', 'purchase',
+            'reference', v_answer.document ->> 'purchase_id',
+            'actor', 'user:' || p_user_ids[i]);
     END LOOP;
+    IF v_movements IS NULL THEN RETURN; END IF;
+
+    -- Write. The units leave with the money, and their ledger names the purchase, too.
+    PERFORM set_change_context(NULL);
+    PERFORM make_movements(p_store_id, to_jsonb(v_movements));
+    PERFORM emit_events(p_store_id, 'purchase.made', v_events);
 END $$;
 
 COMMENT ON FUNCTION buy_products IS

@@ -11,8 +11,6 @@ DECLARE
         p_line_operations, ARRAY(SELECT generate_series(1, cardinality(p_product_ids))));
     v_created text[];
     v_movements jsonb;
-    v_products text[];
-    v_deltas bigint[];
 BEGIN
     -- Lock. What is brought in for the first time gets its rows before that, without a price.
     IF EXISTS (
@@ -35,19 +33,8 @@ BEGIN
         p_product_ids, p_quantities, v_created) AS j;
     IF v_movements IS NULL THEN RETURN; END IF;
 
-    -- Write. The ledger has a row for each operation, also where they cancel out.
-    SELECT array_agg(m.product_id), array_agg(m.delta) INTO v_products, v_deltas
-    FROM (
-        SELECT t.product_id, sum(t.delta)::bigint AS delta
-        FROM jsonb_to_recordset(v_movements) AS t (product_id text, delta bigint)
-        GROUP BY t.product_id
-    ) AS m;
-    PERFORM set_config('holdfast.bulk', 'on', true),
-        set_config('holdfast.movements', v_movements::text, true);
-    UPDATE stock AS s SET on_hand = s.on_hand + m.delta
-    FROM unnest(v_products, v_deltas) AS m (product_id, delta)
-    WHERE s.store_id = p_store_id AND s.product_id = m.product_id;
-    PERFORM set_config('holdfast.bulk', '', true), set_config('holdfast.movements', '', true);
+    -- Write.
+    PERFORM make_movements(p_store_id, v_movements);
 END $$;
 
 COMMENT ON FUNCTION move_stock_batch IS
