@@ -6,6 +6,7 @@ Message-ID is the row's, the same at each try: mail servers and readers drop the
 """
 
 import hashlib
+import re
 import secrets
 import ssl
 from datetime import UTC, datetime, tzinfo
@@ -205,9 +206,10 @@ class Mail(Channel):
             raise NotDelivered(f"The mail server refuses our login: {error}", error.code) from error
         except aiosmtplib.SMTPRecipientsRefused as error:
             worst = min(refused.code for refused in error.recipients)
-            raise _refused(worst, "; ".join(map(str, error.recipients))) from error
+            said = "; ".join(refused.message for refused in error.recipients)
+            raise _refused(worst, _without_receivers(said, mail)) from error
         except aiosmtplib.SMTPResponseException as error:
-            raise _refused(error.code, str(error)) from error
+            raise _refused(error.code, _without_receivers(str(error), mail)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             why = error.__cause__ or error
             raise NotDelivered(f"The mail server is not to be had: {why!r}") from error
@@ -243,6 +245,15 @@ def calendar_entry(
 
 def _refused(code: int, said: str) -> NotDelivered:
     return (NotDelivered if code < 500 else Undeliverable)(said, code)
+
+
+def _without_receivers(said: str, mail: EmailMessage) -> str:
+    """What a mail server says, without the addresses that it repeats: it is kept and logged, where
+    forgetting a guest does not reach.
+    """
+    for receiver in mail["To"].addresses:
+        said = re.sub(re.escape(receiver.addr_spec), "the receiver", said, flags=re.IGNORECASE)
+    return said
 
 
 def _one_line(text: str) -> str:

@@ -196,6 +196,21 @@ async def test_4xx_is_tried_again_and_5xx_is_a_dead_letter(
             await server.gets(1)
 
 
+@pytest.mark.parametrize("answer", ["550 5.1.1 <{}> is no user", "451 greylisted: {}"])
+async def test_what_a_mail_server_says_is_kept_without_the_guests_address(
+    house: Restaurant, working: Run, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    address = "Ann.O+x@example.org"
+    async with mail_server() as server, working(**settings_of(server)):
+        server.answers = [answer.format(address.lower())]
+        await house.asked(await house.table(), at(19), at(21), email=address)
+        error = "SELECT max(last_error) FROM outbox WHERE payload ->> 'to' = 'guest'"
+        said = await becomes(lambda: house.sql.fetchval(error))
+    assert "the receiver" in said
+    dump = await house.sql.fetch("SELECT row_to_json(o)::text AS row FROM outbox AS o")
+    assert "example.org" not in "".join(row["row"] for row in dump) + caplog.text
+
+
 async def test_a_mail_that_is_sent_twice_has_the_same_id(house: Restaurant, working: Run) -> None:
     async with mail_server() as server, working(**settings_of(server)):
         await house.asked(await house.table(), at(19), at(21))
