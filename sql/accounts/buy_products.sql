@@ -52,4 +52,5 @@ END $$;
 COMMENT ON FUNCTION buy_products IS
     'buy_product() for many purchases of one store in one transaction, each answered by its own '
     'code, in arrival order, as if they had come one by one: what they share is the way to the '
-    'database, the locks and the commit. Codes: as buy_product().';
+    'database, the locks and the commit. Codes: ok, insufficient_stock, insufficient_funds, '
+    'not_for_sale, unknown_product, unknown_account, unknown_store, invalid_request.';

@@ -12,4 +12,5 @@ END $$;
 COMMENT ON FUNCTION move_stock IS
     'Bring products in (supply; unknown ones are created) or take them out (demand), all or none, '
     'repeated ones summed: move_stock_batch for one operation, whose document and codes it has. '
+    'Codes: ok, insufficient_stock, unknown_product, unknown_store, invalid_request. '
     'SELECT * FROM move_stock(''main'', ''supply'', ''{tea}'', ''{12}'', ''delivery 7'', ''me'')';

@@ -29,7 +29,11 @@ DECLARED = {
     routing.STAFF,
     routing.ADMINS,
 }
-ALL_ROUTES = list(create_app(Settings(), Database("")).get(ROUTES, {}).values())
+ALL_ROUTES = [
+    route
+    for route in create_app(Settings(), Database("")).get(ROUTES, {}).values()
+    if not route.is_file
+]
 ROLES_ELSEWHERE = {"elsewhere": "admin", "elsewhere's key": "service"}
 CALLERS = ["anonymous", "customer", "staff", "admin", "service", "elsewhere", "elsewhere's key"]
 

@@ -53,6 +53,7 @@ def statements_of(handler: Callable[..., Any]) -> set[str]:
         for name in names:
             spaces = [function.__globals__, *map(vars, modules)]
             value = next((space[name] for space in spaces if name in space), None)
+            value = getattr(value, "__wrapped__", value)  # of a cache
             if isinstance(value, TextClause):
                 found.add(value.text)
             elif isinstance(value, str) and value.startswith("SELECT"):
