@@ -2,6 +2,8 @@
 
 import hashlib
 import secrets
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,24 @@ async def test_an_unknown_and_a_tampered_token_are_404_alike(house: Restaurant) 
             pages.append(await response.text())
     assert len(set(pages)) == 1
     assert await state(house, booking_id) == "pending"
+
+
+async def test_a_tampered_token_takes_as_long_as_an_unknown_one(house: Restaurant) -> None:
+    booking_id = await house.asked(await house.table(), at(19), at(21))
+    token = await linked(house, booking_id)
+    tampered = token[:-2] + ("AA" if token[-2:] != "AA" else "BB")
+    ratios: list[float] = []
+    while not ratios or (len(ratios) < 5 and not 0.9 < ratios[-1] < 1.1):  # a busy machine
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(400):
+            is_tampered = number % 2 == 0
+            wrong = tampered if is_tampered else secrets.token_urlsafe(32)
+            began = time.perf_counter()
+            response = await house.api.get(PAGE, params={"token": wrong})
+            took[is_tampered].append(time.perf_counter() - began)
+            assert response.status == 404
+        ratios.append(statistics.median(took[True]) / statistics.median(took[False]))
+    assert 0.9 < ratios[-1] < 1.1, ratios
 
 
 async def test_a_guest_moves_what_is_pending_by_the_link(house: Restaurant) -> None:

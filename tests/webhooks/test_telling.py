@@ -13,7 +13,8 @@ from aiohttp import web
 
 from service.delivery import webhook
 from service.delivery.webhook import Delivery, Webhook, signed_headers
-from tests.support.aliases import Hooked, Run
+from tests.support.aliases import Api, Hooked, Run, Stocked
+from tests.support.builders import bearer, create_user, token_of
 from tests.support.processes import Start
 from tests.support.receiver import Receiver, receiver
 from tests.support.waits import becomes
@@ -77,6 +78,40 @@ async def test_a_target_is_told_of_an_event_with_its_signature(
     assert told.headers["user-agent"].startswith("Holdfast/")
     row = await sql.fetchrow("SELECT reply_code, attempts FROM hook_deliveries")
     assert tuple(row) == (204, 1)
+
+
+async def test_low_stock_and_what_becomes_of_orders_are_delivered_once(
+    api: Api, stocked: Stocked, target: Receiver, hooked: Hooked, working: Run, sql: Any
+) -> None:
+    await stocked({"7": 5})
+    admin = bearer(await token_of(sql, api, await create_user(sql, "boss", "admin")))
+    watched = {"name": "Tea", "price": 100, "low_at": 3}
+    assert (await api.put("/api/v1/products/7", json=watched, headers=admin)).status == 200
+    await hooked(target.url)
+    async with working():
+        order = {"order_id": "o", "client": {"name": "Ann"}}
+        assert (await api.post("/api/v1/orders", json=order)).status == 201
+        line = {"order_id": "o", "nomenclature_id": "7", "quantity": 2}
+        assert (await api.post("/api/v1/order", json=line)).status == 201
+        (low,) = await target.gets(1)
+        assert (low.body["type"], low.body["data"]["available"]) == ("stock.low", 3)
+        cash = {"reference": "cash"}
+        paid = await api.post("/api/v1/orders/o/pay", json=cash, headers=admin)
+        assert paid.status == 200
+        assert [each.body["type"] for each in await target.gets(2)][1] == "order.paid"
+        demand = {"operation": "demand", "item_id": "7", "quantity": 1}
+        assert (await api.post("/api/v1/stores/main", json=demand)).status == 200
+        supply = demand | {"operation": "supply", "quantity": 9}
+        assert (await api.post("/api/v1/stores/main", json=supply)).status == 200
+        above = "SELECT NOT EXISTS (SELECT FROM low_stock)"
+        await becomes(lambda: sql.fetchval(above))
+        refund = {"lines": [{"product_id": "7", "quantity": 2, "restock": False}]}
+        await api.post("/api/v1/orders/o/refund", json=refund, headers=admin)
+        again = demand | {"quantity": 9}
+        assert (await api.post("/api/v1/stores/main", json=again)).status == 200
+        told = [each.body["type"] for each in await target.gets(4)]
+    assert sorted(told) == ["order.paid", "order.refunded", "stock.low", "stock.low"]
+    assert all(each.is_signed(SECRET) for each in await target.gets(4))
 
 
 async def test_each_try_has_the_same_id_and_a_time_and_signature_of_its_own(
