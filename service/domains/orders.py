@@ -43,6 +43,7 @@ READ_ORDER = text("SELECT * FROM read_order(:store_id, :order_id, :user_id)")
 LIST_ORDERS = text(
     "SELECT * FROM list_orders(:store_id, :user_id, :status, :client, :after, :limit)"
 )
+LATEST_ORDERS = text("SELECT * FROM latest_orders(:store_id, :user_id, :status, :client, :limit)")
 REPORT_CLIENTS = text("SELECT * FROM report_clients(:store_id, :after, :limit)")
 REPORT_TOP_PRODUCTS = text("SELECT * FROM report_top_products(:store_id, :days)")
 FIND_LAPSED_ORDERS = text("SELECT * FROM find_lapsed_orders()")
@@ -171,10 +172,11 @@ class AddedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """GET /orders: in one state, of clients of one name."""
+    """GET /orders: in one state, of clients of one name; the newest are no pages."""
 
     status: State | None = None
     client: str | None = None
+    sort: Literal["number", "newest"] = "number"
     after: BigId | None = None
     limit: Limit = 100
 
@@ -309,9 +311,16 @@ async def add_to_order(request: web.Request, addition: Addition) -> web.Response
     opens=True,
 )
 async def list_orders(request: web.Request, query: OrderQuery) -> web.Response:
-    """Orders by number: staff and keys see all, customers their own."""
-    mine = {"store_id": request[STORE_ID], "user_id": _only(request[CALLER])}
-    row = await read(request, LIST_ORDERS, **mine, **msgspec.structs.asdict(query))
+    """Orders by number: staff and keys see all, customers their own.
+
+    `sort=newest`: the latest ones first.
+    """
+    which = {"status": query.status, "client": query.client, "limit": query.limit}
+    which |= {"store_id": request[STORE_ID], "user_id": _only(request[CALLER])}
+    if query.sort == "newest":
+        row = await read(request, LATEST_ORDERS, **which)
+    else:
+        row = await read(request, LIST_ORDERS, **which, after=query.after)
     return respond(row, store_id=request[STORE_ID])
 
 

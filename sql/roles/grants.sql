@@ -138,6 +138,7 @@ BEGIN
             ('holdfast_service', 'EXECUTE', 'FUNCTION refund_order'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION read_order'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION list_orders'),
+            ('holdfast_service', 'EXECUTE', 'FUNCTION latest_orders'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION report_clients'),
             ('holdfast_service', 'EXECUTE', 'FUNCTION report_top_products'),
             ('holdfast_worker',  'USAGE',   'SCHEMA holdfast'),

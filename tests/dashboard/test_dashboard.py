@@ -12,9 +12,11 @@ from tests.support.aliases import Api, CreateUser, Stocked
 from tests.support.bookings import Restaurant, at
 from tests.support.browser import barriers_of, browsing, needs_browser
 from tests.support.builders import hold, lapse, stock
+from tests.support.orders import Shop
 
 pytestmark = needs_browser
-VIEWS = ["overview", "stock", "reservations", "bookings", "webhooks", "people"]
+expect.set_options(timeout=30_000)
+VIEWS = ["overview", "stock", "reservations", "orders", "bookings", "webhooks", "people"]
 
 
 def row(page: Any, name: str) -> Any:
@@ -258,6 +260,40 @@ async def test_a_table_is_added_and_a_booking_placed_against_the_rules(
         await expect(
             page.get_by_role("button", name="Haddad, 2 guests, 18:00–20:00")
         ).to_be_visible()
+
+
+async def test_an_order_is_made_filled_paid_and_refunded(
+    open_dashboard: Open, house: Restaurant, sql: Any
+) -> None:
+    shop = Shop(house.api, sql, house.staff)
+    await shop.priced({"tea": 500}, on_hand=3)
+    async with open_dashboard("orders", refusals=(409,)) as page:
+        await page.get_by_role("button", name="New order").click()
+        await page.get_by_role("dialog").get_by_label("Client").fill("Ann")
+        await page.keyboard.press("Enter")
+        order = page.get_by_role("complementary", name="Order 1")
+        await order.get_by_label("Item").fill("tea")
+        await order.get_by_label("Quantity").fill("2")
+        await page.keyboard.press("Enter")
+        await expect(order.get_by_text("€10.00").first).to_be_visible()
+        assert await shop.levels() == {"tea": (3, 1)}
+        await order.get_by_label("Item").fill("tea")
+        await order.get_by_label("Quantity").fill("5")
+        await order.get_by_role("button", name="Add").click()
+        await expect(order.get_by_role("alert")).to_contain_text("available")
+        await order.get_by_role("button", name="One more: tea").click()
+        await expect(order.locator(".steps b")).to_have_text("3")
+        await order.get_by_role("button", name="Paid outside…").click()
+        await page.get_by_label("Reference").fill("receipt 7")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".said")).to_have_text("Order 1 is paid: €15.00.")
+        await order.get_by_role("button", name="Refund…").click()
+        dialog = page.get_by_role("dialog", name="Refund of order 1")
+        await dialog.get_by_role("spinbutton").fill("1")
+        await dialog.get_by_label("back into stock").check()
+        await dialog.get_by_role("button", name="Give back").click()
+        await expect(page.locator(".said")).to_have_text("Order 1: €5.00 given back.")
+        assert await shop.levels() == {"tea": (1, 1)}
 
 
 async def test_a_dead_letter_is_resent(open_dashboard: Open, sql: Any, main: None) -> None:

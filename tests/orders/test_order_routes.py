@@ -426,3 +426,17 @@ async def test_a_forgery_is_found(shop: Shop, invariant: str) -> None:
     found = await shop.sql.fetch("SELECT invariant FROM invariant_violations")
     assert invariant in {row["invariant"] for row in found}
     await transaction.rollback()
+
+
+async def test_the_newest_orders_come_first(shop: Shop) -> None:
+    first, second = await shop.order(tea=1), await shop.order(tea=1)
+    await shop.pay(first)
+    newest = {"params": {"sort": "newest"}}
+    _, page = await shop.send("GET", "/orders", **newest)
+    assert [each["order_id"] for each in page["orders"]] == [second, first]
+    assert page["next"] is None
+    newest["params"]["status"] = "paid"
+    _, page = await shop.send("GET", "/orders", **newest)
+    assert [each["order_id"] for each in page["orders"]] == [first]
+    code = "SELECT result_code FROM latest_orders('nowhere', NULL, NULL, NULL, 1)"
+    assert await shop.sql.fetchval(code) == "unknown_store"

@@ -7,16 +7,19 @@ import { get, query, storeId } from "../api.js";
 import { chart } from "../chart.js";
 import { requestsAhead, summary } from "./bookings.js";
 
-const RULES = ["reserved", "within", "moves", "order", "paid", "money", "tables", "seats", "told"];
+const RULES = ["reserved", "within", "moves", "order", "paid", "money", "orders", "refunds", "sales", "tables", "seats", "told"];
 const OF_RULE = {
   reserved: ["reserved_equals_open_holds", "reserved_product_is_known", "lines_are_of_one_reservation", "product_has_stock"],
   within: ["never_oversold"],
   moves: ["on_hand_equals_movements", "committed_goods_left"],
   order: ["movement_continues_the_last", "movement_follows_the_last", "positions_have_no_gap"],
-  paid: ["purchase_is_paid_once", "purchase_is_the_owners", "purchase_left_the_stock"],
+  paid: ["purchase_is_paid_once", "purchase_is_the_owners", "purchase_left_the_stock", "paid_order_left_the_stock"],
   money: ["balance_equals_entries", "never_overdrawn", "account_keeps_its_owner", "entries_are_as_many_as_counted", "entry_follows_the_last"],
   tables: ["no_overlapping_bookings"],
   seats: ["one_party_at_a_table"],
+  orders: ["order_holds_its_lines", "order_total_is_its_lines", "order_is_paid_once"],
+  refunds: ["line_is_refunded_as_written", "restocked_units_came_back"],
+  sales: ["sales_are_what_orders_say"],
   told: ["delivery_has_a_target", "erased_guest_is_empty"],
 };
 const NAMED = new Set(Object.values(OF_RULE).flat());
