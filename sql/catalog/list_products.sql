@@ -7,6 +7,17 @@ DECLARE
     v_most CONSTANT int := 10000;
     v_after text := COALESCE(p_after, '');
     v_pattern text := '%' || regexp_replace(p_search, '([\\%_])', '\\\1', 'g') || '%';
+    -- In a database of the locale C only ASCII has capitals: these are told apart by hand.
+    v_knows_all CONSTANT boolean := lower('Я') = 'я' OR p_search ~ '^[\x01-\x7f]*$';
+    v_upper CONSTANT text := CASE WHEN v_knows_all THEN '' ELSE
+        'АБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЁЂЃЄЅІЇЈЉЊЋЌЎЏҐҒҚҢӨҮҰҺ'
+        'ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞĄĆČĎĘĚĞİŁŃŇŐŘŚŞŠŤŮŰŹŻŽ'
+        'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩΆΈΉΊΌΎΏ' END;
+    v_lower CONSTANT text := CASE WHEN v_knows_all THEN '' ELSE
+        'абвгдежзийклмнопрстуфхцчшщъыьэюяёђѓєѕіїјљњћќўџґғқңөүұһ'
+        'àáâãäåæçèéêëìíîïðñòóôõöøùúûüýþąćčďęěğiłńňőřśşšťůűźżž'
+        'αβγδεζηθικλμνξοπρστυφχψωάέήίόύώ' END;
+    v_folded CONSTANT text := translate(v_pattern, v_upper, v_lower);
     v_ids text[];
     v_next text;
     v_found text[];
@@ -26,7 +37,11 @@ BEGIN
             ORDER BY p.product_id LIMIT v_most
         ) AS w
         WHERE (w.is_active OR p_with_inactive)
-            AND (v_pattern IS NULL OR w.product_id ILIKE v_pattern OR w.name ILIKE v_pattern)
+            AND (v_pattern IS NULL OR w.name ILIKE v_pattern
+                OR w.product_id COLLATE "default" ILIKE v_pattern
+                OR (NOT v_knows_all AND (
+                    translate(w.product_id, v_upper, v_lower) ILIKE v_folded
+                    OR translate(w.name, v_upper, v_lower) ILIKE v_folded)))
         ORDER BY w.product_id LIMIT p_limit
     );
     IF cardinality(v_ids) < p_limit THEN
@@ -34,7 +49,7 @@ BEGIN
         WHERE p.store_id = p_store_id AND p.product_id > v_after
         ORDER BY p.product_id OFFSET v_most - 1 LIMIT 1;
     END IF;
-    IF v_next IS NOT NULL THEN
+    IF v_next IS NOT NULL AND v_knows_all THEN
         v_found := find_products(p_store_id, v_pattern, p_with_inactive, v_after, p_limit, v_most);
         v_next := CASE WHEN v_found IS NULL THEN v_next END;
     END IF;

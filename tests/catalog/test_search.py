@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,9 +11,11 @@ import asyncpg
 import pytest
 from aiohttp import ClientResponse
 
+from service.database.migrate import upgrade_in_thread
 from service.domains.catalog import SEARCHES_AT_ONCE
 from tests.support.aliases import Api, NewUser
 from tests.support.databases import copied_database
+from tests.support.servers import with_database
 from tests.support.waits import becomes
 
 SignedIn = Callable[..., dict[str, str]]
@@ -48,6 +51,45 @@ async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
         yield url
         assert await owner.fetch("SELECT * FROM invariant_violations") == []
         await owner.close()
+
+
+CAPITALS = [
+    *("иголка", "ИГОЛКА", "Иголка", "ЁЖИК", "ёжик", "їжак", "ЇЖАК", "ÉCLAIR", "éclair"),
+    *("ΨΩΜΙ", "ψωμι", "ПОЛ-И", "milk 7", "MILK 7"),
+]
+
+
+@pytest.mark.parametrize("letters", ["C", "C.UTF-8"])
+async def test_letters_of_other_scripts_are_found_in_either_case(
+    cluster: str, letters: str
+) -> None:
+    """Whoever made the database, and however: one of the locale C knows no capitals but A-Z."""
+    name = f"holdfast_letters_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(cluster)
+    await admin.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"
+        f" LC_COLLATE 'C' LC_CTYPE '{letters}'"
+    )
+    try:
+        url = with_database(cluster, name)
+        await upgrade_in_thread(url)
+        owner = await asyncpg.connect(url, server_settings={"search_path": "holdfast"})
+        await owner.execute("SELECT create_store('main')")
+        names = ["Иголка Ёжик ЇЖАК", "Éclair", "Ψωμι", "Oat MILK 7"]
+        await owner.execute(
+            "INSERT INTO products (store_id, product_id, name)"
+            " SELECT 'main', * FROM unnest($1::text[], $2::text[])",
+            *(["Пол-и", "p1", "p2", "p3"], names),
+        )
+        for search in CAPITALS:
+            document = json.loads(await owner.fetchval(LIST, search, ""))
+            assert len(document["products"]) == 1, search
+        assert json.loads(await owner.fetchval(LIST, "иголкА ёжиК", ""))["products"]
+        assert not json.loads(await owner.fetchval(LIST, "ежик", ""))["products"]
+        await owner.close()
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
 
 
 async def found(api: Api, search: str) -> tuple[list[str], int]:
@@ -177,3 +219,15 @@ async def test_who_has_signed_in_searches_beside_the_strangers(
         await becomes(lambda: sql.fetchval(f"SELECT ({WAITING}) > {SEARCHES_AT_ONCE}"))
     assert (await bob).status == 200
     await asyncio.gather(*strangers)
+
+
+async def test_a_search_in_another_script_is_served_by_the_index(sql: Any) -> None:
+    """Our own server knows the letters of all scripts, and so does its index of trigrams."""
+    for search in ("ИГОЛКА", "иголка"):
+        async with sql.transaction():
+            before = await sql.fetchval(READ)
+            document = json.loads(await sql.fetchval(LIST, search, ""))
+            rows = await sql.fetchval(READ) - before
+        assert [each["product_id"] for each in document["products"]] == [IGOLKA]
+        assert document["next"] is None
+        assert rows < 2 * MOST + 100, "what it walks through, not all"

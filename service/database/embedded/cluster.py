@@ -1,5 +1,6 @@
 """The cluster of a data folder: made once, complete or not at all."""
 
+import locale
 import logging
 import os
 import shutil
@@ -37,7 +38,22 @@ shared_preload_libraries = 'pg_stat_statements'
 pg_stat_statements.track_utility = off
 """
 
+LETTERS = "C.UTF-8"
+"""Sorted by bytes, but knows the capitals of every script; glibc has it, and what Docker runs."""
+
 logger = logging.getLogger("holdfast.postgres")
+
+
+def letters() -> str:
+    """The LC_CTYPE of a new cluster: which letters there are, as far as this machine knows."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, LETTERS)
+    except locale.Error:
+        return "C"
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    return LETTERS
 
 
 async def make_cluster(installation: Installation, password: str) -> None:
@@ -59,7 +75,8 @@ async def make_cluster(installation: Installation, password: str) -> None:
         initdb = str(installation.bin_dir / "initdb")
         await installation.run(
             *(initdb, "-D", str(draft / "postgres"), "-U", "postgres"),
-            *("--encoding=UTF8", "--no-locale", "--data-checksums", f"--pwfile={file}"),
+            *("--encoding=UTF8", "--locale=C", f"--lc-ctype={letters()}"),
+            *("--data-checksums", f"--pwfile={file}"),
             *("--auth-local=trust", "--auth-host=scram-sha-256"),
             *(["--no-sync"] if installation.options.get("fsync") == "off" else []),
         )
