@@ -7,7 +7,7 @@ BEGIN
         'to', m.key, 'mail', m.value,
         'booking_id', p_booking.booking_id, 'version', p_booking.version), p_due_at
     FROM jsonb_each(p_mails) AS m
-    ORDER BY m.key;
+    ORDER BY m.key COLLATE "C";
 END $$;
 
 COMMENT ON FUNCTION emit_booking_mail IS
