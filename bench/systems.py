@@ -38,6 +38,8 @@ from service.web.passwords import HASHER
 
 PROCESSES = 2
 BUYERS = 20
+ORDERS = 2_000
+"""That are open, each of up to ten lines."""
 PASSWORD = "correct horse battery"  # noqa: S105
 WARM_UP = 2.0
 """Seconds of load before the measured ones."""
@@ -54,10 +56,17 @@ BATCH = Work(
 HOLD = Work("hold", (1, PRODUCTS), statuses=(201,), script="hold.lua", path="/api/v1/reservations")
 STORE = Work(
     "supply and demand", (1, PRODUCTS), script="store.lua", path="/api/v1/stores/main",
-    writes="stock_movements",
+    writes="count(*) FROM stock_movements",
 )  # fmt: skip
-BUY = Work("buy", (1, PRODUCTS), script="buy.lua", path="/api/v1/products/buy", writes="purchases")
-WORKS = (UNIFORM, HOT, REFUSED, HALF, BATCH, HOLD, STORE, BUY)
+BUY = Work(
+    "buy", (1, PRODUCTS), script="buy.lua", path="/api/v1/products/buy",
+    writes="count(*) FROM purchases",
+)  # fmt: skip
+ORDER = Work(
+    "order", (1, ORDERS), statuses=(201,), script="order.lua", path="/api/v1/order",
+    writes="COALESCE(sum(quantity), 0) FROM order_lines",
+)  # fmt: skip
+WORKS = (UNIFORM, HOT, REFUSED, HALF, BATCH, HOLD, STORE, BUY, ORDER)
 
 _run_numbers = count(1)
 
@@ -110,8 +119,9 @@ class HttpSystem(System):
         connection = await asyncpg.connect(url)
         await connection.execute(f"SET search_path = {self.schema}")
         row = await connection.fetchrow(
-            f"SELECT (SELECT count(*) FROM {work.writes}),"  # noqa: S608
-            " (SELECT sum(reserved) FROM stock) - (SELECT count(*) FROM reservations)"
+            f"SELECT (SELECT {work.writes}),"  # noqa: S608
+            " (SELECT sum(reserved) FROM stock)"
+            " - (SELECT COALESCE(sum(quantity), 0) FROM reservations)"
         )
         await connection.close()
         assert row
@@ -191,6 +201,11 @@ class Holdfast(HttpSystem):
         )
         await connection.execute(
             "UPDATE stock SET on_hand = $1 WHERE product_id::int <= $2", ON_HAND, PRODUCTS
+        )
+        await connection.execute(
+            "SELECT create_order('main', n::text, 'Client ' || n, '', NULL, 'bench')"
+            " FROM generate_series(1, $1::int) AS n",
+            ORDERS,
         )
         for number in range(1, BUYERS + 1):
             made = await connection.fetchval(

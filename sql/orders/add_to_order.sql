@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION add_to_order(
     p_store_id text, p_order_id text, p_product_id text, p_quantity bigint, p_user_id bigint,
     p_hold_seconds int, p_max_seconds int, p_actor text, OUT result_code text, OUT document jsonb
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp
+-- Key look-ups, whatever the statistics.
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     v_order orders;
     v_line order_lines;
@@ -12,8 +14,15 @@ BEGIN
     -- Lock. The order first, because its lines say which stock comes next.
     v_order := lock_order(p_store_id, p_order_id, p_user_id);
     result_code := refuse_order(p_store_id, v_order);
-    IF result_code IS NULL AND v_order.closed_at IS NULL THEN
-        PERFORM lock_order_stock(v_order, ARRAY[p_product_id]);
+    IF v_order.status = 'open' AND order_lifetime(v_order.user_id, p_hold_seconds) IS NULL THEN
+        SELECT a.quantity, a.price INTO v_quantity, v_price
+        FROM add_at_once(v_order, p_product_id, p_quantity, p_actor) AS a;
+        IF v_quantity IS NOT NULL THEN
+            result_code := 'created';
+            document := jsonb_build_object('order_id', p_order_id, 'product_id', p_product_id,
+                'quantity', v_quantity, 'price_at_purchase', v_price);
+            RETURN;
+        END IF;
     END IF;
 
     -- Check.

@@ -8,9 +8,6 @@ BEGIN
     -- Lock.
     v_order := lock_order(p_store_id, p_order_id, p_user_id);
     result_code := refuse_order(p_store_id, v_order);
-    IF result_code IS NULL AND v_order.closed_at IS NULL THEN
-        PERFORM lock_order_stock(v_order, '{}');
-    END IF;
 
     -- Check.
     result_code := COALESCE(result_code, CASE
