@@ -9,7 +9,7 @@ BENCH ?= all
 EXAMPLES ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check coverage faults fuzz bench format clean help
+.PHONY: run test check coverage docs faults fuzz bench format clean help
 
 run: $(VENV)/.run ## Serve on http://127.0.0.1:8080, with a PostgreSQL of our own
 	$(BIN)/python -m service serve $(DEMO)
@@ -28,6 +28,9 @@ check: $(VENV)/.test ## Formatting, lint, types, layout of the SQL
 # On PostgreSQL with plpgsql_check (Debian: postgresql-15-plpgsql-check), so that sql/ is measured.
 coverage: test ## Test, then write docs/coverage.md
 	$(BIN)/python -m tests.coverage_summary
+
+docs: $(VENV)/.test ## Write docs/api.md
+	$(BIN)/python -m tests.api_reference
 
 faults: $(VENV)/.test ## Kill processes and cut links for minutes
 	$(BIN)/python -m pytest -m faults --no-cov $(ARGS)
