@@ -78,6 +78,8 @@ class Release:
     url: str
     connection: Any
     has_one_table: bool
+    stored: int = 0
+    """Reservations that were there before the first round."""
     costs: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     """By what was measured: microseconds and bytes of WAL per reservation, round by round."""
 
@@ -116,11 +118,11 @@ class Lines:
     ttl: timedelta | None = None
 
 
-def batch(kind: str, size: int) -> Lines:
-    """A new batch: uniform, hot, sold out, baskets of three lines, random ids."""
+def batch(kind: str, size: int, stored: int = 0) -> Lines:
+    """A new batch of a kind; random ids lie between those stored."""
     ids = [str(next(_numbers)) for _ in range(size)]
     if kind == "random ids":
-        ids = [str(FIRST_ID + _chance.randrange(10**18)) for _ in ids]
+        ids = [f"{FIRST_ID + _chance.randint(1, stored)}.{each}" for each in ids]
     if "baskets" in kind:
         lines = [
             (number, str(product), 1)
@@ -169,7 +171,8 @@ async def open_release(
     await cluster.make(database, fill)
     connection = await _connected(cluster.url(database))
     stack.push_async_callback(connection.close)
-    return Release(name, cluster.url(database), connection, await _has_one_table(connection))
+    has_one_table = await _has_one_table(connection)
+    return Release(name, cluster.url(database), connection, has_one_table, rows)
 
 
 async def _connected(url: str) -> Any:
@@ -195,7 +198,7 @@ async def _store(connection: Any, rows: int) -> None:
 
 async def reserve(release: Release, kind: str, size: int) -> None:
     """One turn of some batches."""
-    batches = [batch(kind, size) for _ in range(max(12, 640 // size))]
+    batches = [batch(kind, size, release.stored) for _ in range(max(12, 640 // size))]
 
     async def work() -> None:
         for each in batches:

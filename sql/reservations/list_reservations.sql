@@ -15,7 +15,10 @@ BEGIN
         RETURN;
     END IF;
 
-    -- No index tells which reservations hold a product: for a page 10,000 lines are looked through.
+    -- No index tells which reservations hold a product: for a page 10,000 lines are looked through,
+    -- in 6 ms. With one a page took 1 ms, and a reservation 48 us of the backend instead of 34 and
+    -- ten times the WAL (5 million stored, batches of 32). One of held lines alone was not tried:
+    -- every new line is held, and goes into it, too.
     IF p_status IS NOT NULL OR p_product_id IS NOT NULL THEN
         SELECT r.reservation_id INTO v_last FROM reservations AS r
         WHERE r.store_id = p_store_id AND r.reservation_id > COALESCE(p_after, '') COLLATE "C"
