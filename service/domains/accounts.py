@@ -24,7 +24,7 @@ from service.web.bodies import (
     decode,
     read_bytes,
 )
-from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, read
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, doubted, read
 from service.web.routing import EVERYONE, USERS, Routes
 from service.web.stock_lane import Answer, answers_of, call_together
 
@@ -186,12 +186,8 @@ async def buy_product(request: web.Request, purchase: Purchase) -> web.Response:
     ids = {"store_id": request[STORE_ID], **msgspec.structs.asdict(purchase)}
     keys = [purchase.product_id, f"account:{purchase.account_id}"]  # no product has a colon
     asked = Asked(request[CALLER].user_id, purchase)
-    try:
+    with doubted(request, MAY_HAVE_BOUGHT):
         (row,) = await call_together(request, _buy_together, keys, [asked])
-    except Refusal as refusal:
-        if refusal.code == "outcome_unknown" and not request.app[DATABASE].is_in_transaction:
-            raise Refusal("outcome_unknown", MAY_HAVE_BOUGHT) from refusal
-        raise
     return responses.respond(row, **ids)
 
 

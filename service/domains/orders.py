@@ -12,7 +12,7 @@ from service.jobs import Job, done_by, found_by
 from service.results import Refusal
 from service.settings import Settings
 from service.web.bodies import MAX_BIGINT, OutsideId, Quantity
-from service.web.context import CALLER, DATABASE, SETTINGS, STORE_ID, call, ids_of, read
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, doubted, ids_of, read
 from service.web.responses import ENCODER, respond
 from service.web.routing import SIGNED_IN, STAFF, Caller, Routes
 
@@ -291,13 +291,8 @@ async def add_to_order(request: web.Request, addition: Addition) -> web.Response
         "product_id": addition.nomenclature_id,
         "quantity": addition.quantity,
     }
-    try:
+    with doubted(request, MAY_HAVE_ADDED.format_map(ids)):
         row = await call(request, ADD_TO_ORDER, **ids, **_who(request), **_lifetimes(request))
-    except Refusal as refusal:
-        if refusal.code == "outcome_unknown" and not request.app[DATABASE].is_in_transaction:
-            detail = MAY_HAVE_ADDED.format_map(ids)
-            raise Refusal("outcome_unknown", detail) from refusal
-        raise
     return respond(row, EARLIER_WORDS.get(row.result_code, ""), **ids)
 
 

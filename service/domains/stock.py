@@ -14,7 +14,7 @@ from service.logs import REQUEST_ID
 from service.settings import Settings
 from service.web import responses
 from service.web.bodies import OutsideId, Quantity, Timestamp
-from service.web.context import CALLER, STORE_ID, call, read
+from service.web.context import CALLER, STORE_ID, call, doubted, read
 from service.web.routing import API, OPERATORS, Routes
 from service.web.stock_lane import Answer, answers_of, call_together
 
@@ -40,6 +40,11 @@ ANNOUNCE_LOW_STOCK = text(
 )
 LOOK_FOR_LOW_EVERY = 3.0
 """A look takes about 2.5 us for each product that is watched: a quarter of a second for 100,000."""
+
+MAY_HAVE_MOVED = (
+    "The connection was lost after sending. Repeating could move the units twice: see "
+    "GET /stores/{store_id}/movements first. With an Idempotency-Key a repeat is safe."
+)
 
 Operation = Literal["supply", "demand"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -204,7 +209,8 @@ async def read_store(request: web.Request, query: StoreQuery) -> web.Response:
 async def move_item(request: web.Request, change: Change) -> web.Response:
     """Bring units of an item in (supply) or take them out (demand)."""
     requested = Requested(change, **_context(request))
-    (answer,) = await call_together(request, _move_together, [change.item_id], [requested])
+    with doubted(request, MAY_HAVE_MOVED):
+        (answer,) = await call_together(request, _move_together, [change.item_id], [requested])
     return responses.respond(answer, store_id=request[STORE_ID])
 
 
@@ -220,15 +226,16 @@ async def move_item(request: web.Request, change: Change) -> web.Response:
 async def move_items(request: web.Request, change: GroupChange) -> web.Response:
     """Bring several items in or take them out: all or none, repeated ones summed."""
     store_id = request[STORE_ID]
-    row = await call(
-        request,
-        MOVE_STOCK,
-        store_id=store_id,
-        operation=change.operation,
-        product_ids=[item.item_id for item in change.items],
-        quantities=[item.quantity for item in change.items],
-        **_context(request),
-    )
+    with doubted(request, MAY_HAVE_MOVED):
+        row = await call(
+            request,
+            MOVE_STOCK,
+            store_id=store_id,
+            operation=change.operation,
+            product_ids=[item.item_id for item in change.items],
+            quantities=[item.quantity for item in change.items],
+            **_context(request),
+        )
     return responses.respond(row, store_id=store_id)
 
 

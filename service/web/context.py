@@ -1,5 +1,7 @@
 """What handlers find on the application and on a request, and how they call a function."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +34,20 @@ def number_of(request: web.Request, name: str, code: str) -> int:
     if not (written.isascii() and written.isdecimal() and len(written) < len(str(MAX_BIGINT))):
         raise Refusal(code, **{name: written})
     return int(written)
+
+
+@contextmanager
+def doubted(request: web.Request, detail: str) -> Iterator[None]:
+    """Say in an `outcome_unknown` what is true for a route whose requests have no id of their own.
+
+    What shares a transaction with its Idempotency-Key may be repeated as the usual words say.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.code == "outcome_unknown" and not request.app[DATABASE].is_in_transaction:
+            raise Refusal("outcome_unknown", detail) from refusal
+        raise
 
 
 async def call(request: web.Request, statement: TextClause, **parameters: Any) -> Row[Any]:

@@ -10,6 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.domains import stock
+from service.results import Refusal
 from tests.support.aliases import Api, Connect, Stocked
 from tests.support.builders import callback
 from tests.support.waits import certain, until_waiting
@@ -197,6 +199,22 @@ async def test_the_function_refuses_nonsense_itself(
     await stocked({"a": 1})
     call = "SELECT result_code FROM move_stock('main', $1, $2, $3, NULL, 'me')"
     assert await sql.fetchval(call, operation, products, quantities) == "invalid_request"
+
+
+@pytest.mark.parametrize("path", ["", "/group_op"])
+async def test_who_cannot_know_what_was_done_is_told_that_a_repeat_could_move_twice(
+    api: Api, stocked: Stocked, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def lose(*arguments: Any, **parameters: Any) -> None:
+        raise Refusal("outcome_unknown")
+
+    await stocked({"a": 1})
+    monkeypatch.setattr(stock, "call_together", lose)
+    monkeypatch.setattr(stock, "call", lose)
+    item = {"item_id": "a", "quantity": 2}
+    body = {"operation": "supply"} | ({"items": [item]} if path else item)
+    status, answer = await post(api, MAIN + path, body)
+    assert (status, answer["detail"]) == (503, stock.MAY_HAVE_MOVED)
 
 
 async def test_the_ledger_says_for_which_request_and_by_whom(
