@@ -2,9 +2,9 @@ CREATE OR REPLACE FUNCTION latest_reservations(
     p_store_id text, p_status text, p_product_id text, p_limit int,
     OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = holdfast, pg_temp
--- By reservations_by_time, which knows which pages can hold what was made of late.
-SET enable_seqscan = off SET enable_indexscan = off SET plan_cache_mode = force_custom_plan
-AS $$
+-- By reservations_by_time, which knows which pages can hold what was made of late, and costs
+-- reserving 1 % (35.7 us for 35.9 in a batch of 32; a tree would be written to at every row).
+SET enable_seqscan = off SET enable_indexscan = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_most CONSTANT int := 10000;
     v_now timestamptz := clock_timestamp();

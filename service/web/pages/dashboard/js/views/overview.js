@@ -54,7 +54,8 @@ function needs() {
   const list = store.requests.slice(0, 4).map((b) => ["bookings/" + b.booking_id, "held", ...summary(b)]);
   if (store.requests.length > 4) list.push(["bookings", "held", t("need.more", { n: store.requests.length - 4 }), ""]);
   const out = feed.order.filter((it) => it.available === 0);
-  if (out.length) list.push(["stock/out", "ink", t("need.out", { n: out.length }), t("need.out.why", { n: out.filter((it) => it.onHand > 0).length })]);
+  const held = out.filter((it) => it.onHand > 0).length;
+  if (out.length) list.push(["stock/out", "ink", t("need.out", { n: out.length }), held ? t("need.out.why", { n: held }) : ""]);
   if (store.dead.length) list.push(["webhooks", "wrong", t("need.dead", { n: store.dead.length }), store.dead[0].url ?? t(`we.${store.dead[0].channel}`)]);
   return list;
 }
