@@ -127,6 +127,11 @@ SQL_RESULTS = {
     "too_many_items": Result(
         422, "Too many items.", "One document holds at most {most}; read pages: limit and after."
     ),
+    "too_many_at_once": Result(
+        422,
+        "Too many at once.",
+        "A call writes off at most {most} items; write them off in parts, by group_op.",
+    ),
     "invalid_lines": Result(422, "Invalid lines.", "Nothing was written."),
     "already_activated": Result(200, "You can sign in."),
     "already_revoked": Result(200, "The key was revoked before."),

@@ -244,7 +244,7 @@ async def move_items(request: web.Request, change: GroupChange) -> web.Response:
     OPERATORS,
     scope="stock",
     answer=StoreReport,
-    codes=("ok", "unknown_store"),
+    codes=("ok", "too_many_at_once", "unknown_store"),
     opens=True,
 )
 async def clean_store(request: web.Request) -> web.Response:

@@ -305,7 +305,7 @@ async def move_items(request: web.Request, change: stock.GroupChange) -> web.Res
     OPERATORS,
     scope="stock",
     answer=StoreReport,
-    codes=("ok", "unknown_store"),
+    codes=("ok", "too_many_at_once", "unknown_store"),
     opens=True,
 )
 async def clean_store(request: web.Request) -> web.Response:

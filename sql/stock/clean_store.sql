@@ -2,17 +2,24 @@ CREATE OR REPLACE FUNCTION clean_store(
     p_store_id text, p_reference text, p_actor text, OUT result_code text, OUT document jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = holdfast, pg_temp AS $$
 DECLARE
+    -- 100,000 took 6.7 s on busy cores, more than a call is given.
+    v_most CONSTANT int := 50000;
     v_products text[] := ARRAY(
-        SELECT product_id FROM stock WHERE store_id = p_store_id AND on_hand > 0
+        SELECT product_id FROM stock
+        WHERE store_id = p_store_id AND on_hand > 0 LIMIT v_most + 1
     );
 BEGIN
+    -- Check.
+    result_code := CASE
+        WHEN NOT EXISTS (SELECT FROM stores WHERE store_id = p_store_id) THEN 'unknown_store'
+        WHEN cardinality(v_products) > v_most THEN 'too_many_at_once'
+        ELSE 'ok' END;
+    document := CASE result_code
+        WHEN 'too_many_at_once' THEN jsonb_build_object('most', v_most) END;
+    IF result_code <> 'ok' THEN RETURN; END IF;
+
     -- Lock.
     PERFORM lock_stock(p_store_id, v_products);
-
-    -- Check.
-    result_code := CASE WHEN EXISTS (SELECT FROM stores WHERE store_id = p_store_id)
-        THEN 'ok' ELSE 'unknown_store' END;
-    IF result_code <> 'ok' THEN RETURN; END IF;
 
     -- Write.
     PERFORM set_change_context(p_actor, 'write_off', p_reference),
@@ -28,4 +35,4 @@ END $$;
 
 COMMENT ON FUNCTION clean_store IS
     'Write off all that is not reserved. The document is the report of what remains, with "next" '
-    'where that is more than it may hold. Codes: ok, unknown_store.';
+    'where that is more than it may hold. Codes: ok, too_many_at_once, unknown_store.';

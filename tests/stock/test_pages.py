@@ -108,6 +108,23 @@ async def test_clean_answers_what_one_document_holds_and_where_to_go_on(
     assert await read(api, "?after=c") == (["d"], None)
 
 
+async def test_more_than_a_call_can_write_off_is_refused_and_nothing_is_done(
+    api: Api, stocked: Stocked, sql: Any
+) -> None:
+    await stocked(dict.fromkeys("abcd", 5) | {"none": 0})
+    source = await sql.fetchval("SELECT pg_get_functiondef('clean_store'::regproc)")
+    for most, status in ((3, 422), (4, 200)):
+        await sql.execute(source.replace("50000", str(most)))
+        for path in (MAIN, "/stores/main"):
+            response = await api.post(path + "/clean")
+            assert response.status == status
+            if status == 422:
+                body = await response.json()
+                assert (body["code"], body["most"]) == ("too_many_at_once", most)
+        total = await sql.fetchval("SELECT sum(on_hand) FROM stock")
+        assert total == (20 if status == 422 else 0)
+
+
 async def test_a_page_costs_the_same_wherever_it_is(sql: Any) -> None:
     await sql.execute("SELECT create_store('main')")
     await sql.execute(
