@@ -6,6 +6,7 @@ less.
 
 import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,9 @@ def descendants(pids: Sequence[int]) -> list[int]:
     """The processes and their children, at any depth."""
     found = list(pids)
     for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+        with suppress(OSError):  # it has just ended
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
     return found
 
 
