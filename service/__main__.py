@@ -76,6 +76,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
         module = importlib.import_module(f"{commands.__name__}.{name}")
         if hasattr(module, "add"):  # else it is a part of one that has
             module.add(added)
+    commands.add_examples(added)
     return top
 
 

@@ -270,6 +270,25 @@ def announce(settings: Settings) -> None:
         )
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             logger.warning("%s is not loopback: others may reach it", settings.host)
+        if settings.log_format == "text":
+            print(whereabouts(settings.link_base, sys.stdout.isatty()), flush=True)
+
+
+def whereabouts(address: str, is_terminal: bool) -> str:
+    """Where everything is, for a developer; in colour on a terminal alone."""
+    rows = (
+        ("Dashboard", f"{address}/", "as admin; the first start printed the password"),
+        ("API", f"{address}/docs", "to try it: /docs/swagger"),
+        ("psql", ".venv/bin/python -m service psql", "SELECT * FROM stock_levels;"),
+        ("Next", "the first request of README.md", "stop: Ctrl-C"),
+    )
+    bold, dim, plain = ("\033[1m", "\033[2m", "\033[0m") if is_terminal else ("", "", "")
+    width = max(len(place) for _, place, _ in rows)
+    lines = (
+        f"  {name:<11}{bold}{place:<{width}}{plain}  {dim}{more}{plain}"
+        for name, place, more in rows
+    )
+    return "\n".join(("", *lines, ""))
 
 
 def left_open() -> list[str]:

@@ -2,11 +2,14 @@
 
 import argparse
 import re
+import shlex
 
 import pytest
 
 from service.__main__ import parser
+from service.commands import EXAMPLES
 from service.results import RESULTS
+from service.server import whereabouts
 from service.settings import ROOT, Settings
 from tests.api_reference import reference
 
@@ -63,3 +66,30 @@ def test_every_command_is_told() -> None:
     assert COMMANDS
     assert COMMANDS - told == set()
     assert told - COMMANDS == set()
+
+
+def test_the_help_of_every_command_and_verb_ends_with_an_example_that_can_be_run() -> None:
+    top = parser()
+    for words, example in EXAMPLES.items():
+        assert example.startswith(words)
+        arguments = top.parse_args(shlex.split(example))
+        assert callable(arguments.run)
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                told = " ".join(command.format_help().split())
+                assert told.endswith(f"Example: python -m service {EXAMPLES[name]}")
+
+
+def test_a_start_ends_with_where_everything_is_and_colours_on_a_terminal_alone() -> None:
+    told = whereabouts("http://127.0.0.1:8080", is_terminal=False)
+    assert "\033" not in told
+    for place in (
+        "http://127.0.0.1:8080/ ",
+        "http://127.0.0.1:8080/docs",
+        "service psql",
+        "README",
+    ):
+        assert place in told
+    assert max(map(len, told.splitlines())) <= 100
+    assert "\033[1m" in whereabouts("http://127.0.0.1:8080", is_terminal=True)
