@@ -228,7 +228,8 @@ async def test_backends_killed_under_load_cost_only_the_calls_under_way(
         await kill_backends(dsn, sql)
     is_on = False
     await clients
-    assert codes.keys() <= {"ok", "outcome_unknown"}
+    # A backend that is killed while it is being connected: nothing was done.
+    assert codes.keys() <= {"ok", "outcome_unknown", "database_unavailable"}
     stored = {row[0] for row in await sql.fetch("SELECT reservation_id FROM reservations")}
     assert stored == acknowledged
     assert await sql.fetchval("SELECT sum(reserved) FROM stock") == 3 * len(stored)
