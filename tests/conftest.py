@@ -40,8 +40,9 @@ from tests.plpgsql_coverage import pytest_terminal_summary as pytest_terminal_su
 from tests.plpgsql_coverage import pytest_testnodedown as pytest_testnodedown
 from tests.support.aliases import Api, Connect, CreateUser, Header, NewUser, Run
 from tests.support.builders import bearer, create_user, token_of
+from tests.support.copies import Copies
 from tests.support.processes import Service, Start, environment
-from tests.support.servers import STRATEGY, WRONG_ANSWERS, RealServer, with_database
+from tests.support.servers import WRONG_ANSWERS, RealServer, with_database
 
 MEMORY = Path("/dev/shm")
 """A thousand databases come and go, of some 300 files each: a disk takes five times as long."""
@@ -62,7 +63,12 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
         yield url
         return
     bin_dir = os.environ.get("HOLDFAST_TEST_BIN_DIR")
-    options = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    options = {
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "autovacuum": "off",  # it would look at a copy when it likes: plans are not to change
+    }
     if plpgsql_coverage.is_available(Path(bin_dir) if bin_dir else None):
         options["shared_preload_libraries"] = "plpgsql_check"
     with ExitStack() as stack:
@@ -89,24 +95,23 @@ async def template(cluster: str) -> AsyncIterator[str]:
         await admin.close()
 
 
-@pytest.fixture
-async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
-    """URL of this test's own database. Afterwards no invariant may be broken in it."""
-    name = f"holdfast_test_{secrets.token_hex(4)}"
+@pytest.fixture(scope="session")
+async def copies(cluster: str, template: str) -> AsyncIterator[Copies]:
+    """The copies of the template that tests get."""
     admin = await asyncpg.connect(cluster)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {STRATEGY}")
-    await plpgsql_coverage.watch(admin, name)
-    url = with_database(cluster, name)
-    try:
-        yield url
-        inspector = await asyncpg.connect(url)
-        broken = await inspector.fetch("SELECT * FROM holdfast.invariant_violations")
-        await plpgsql_coverage.collect(inspector)
-        await inspector.close()
-        assert broken == []
-    finally:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
+    made = Copies(cluster, template, admin)
+    yield made
+    for copy in made.idle:
+        await made.drop(copy)
+    await admin.close()
+
+
+@pytest.fixture
+async def dsn(copies: Copies) -> AsyncIterator[str]:
+    """URL of this test's own database. Afterwards no invariant may be broken in it."""
+    copy = await copies.take()
+    yield copy.url
+    assert await copies.give_back(copy) == []
 
 
 @pytest.fixture(autouse=True)
