@@ -24,7 +24,7 @@ from service.web.bodies import (
     decode,
     read_bytes,
 )
-from service.web.context import CALLER, SETTINGS, STORE_ID, call, read
+from service.web.context import CALLER, SETTINGS, STORE_ID, call, doubted, read
 from service.web.responses import json_response
 from service.web.routing import (
     EVERYONE,
@@ -550,15 +550,16 @@ async def _move(
     request: web.Request, operation: stock.Operation, items: list[stock.Item]
 ) -> web.Response:
     store_id = request[STORE_ID]
-    row = await call(
-        request,
-        MOVE_STOCK_AND_REPORT,
-        store_id=store_id,
-        operation=operation,
-        product_ids=[item.item_id for item in items],
-        quantities=[item.quantity for item in items],
-        **_context(request),
-    )
+    with doubted(request, stock.MAY_HAVE_MOVED):
+        row = await call(
+            request,
+            MOVE_STOCK_AND_REPORT,
+            store_id=store_id,
+            operation=operation,
+            product_ids=[item.item_id for item in items],
+            quantities=[item.quantity for item in items],
+            **_context(request),
+        )
     return _report(row, store_id)
 
 

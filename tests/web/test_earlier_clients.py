@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from service.domains import stock
+from service.results import Refusal
+from service.web import earlier_clients
 from service.web.earlier_clients import SAME
 from tests.support.aliases import Api, Connect, Serve, Socket, Stocked
 from tests.support.bookings import Restaurant, at
@@ -82,6 +85,19 @@ async def test_a_store_too_large_to_be_told_is_not_changed(
     status, said = await answer(await api.post("/stores/main", json=supply))
     assert (status, said["code"], said["most"]) == (422, "too_many_items", 2)
     assert await answer(await api.get("/stores/main")) == (200, whole(**{"1": 5, "2": 5}))
+
+
+async def test_who_cannot_know_whether_units_were_moved_is_told_how_to_find_out(
+    api: Api, stocked: Stocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*_: object, **__: object) -> None:
+        raise Refusal("outcome_unknown")
+
+    await stocked({"1": 5})
+    monkeypatch.setattr(earlier_clients, "call", lose)
+    demand = {"operation": "demand", "item_id": "1", "quantity": 1}
+    status, said = await answer(await api.post("/stores/main", json=demand))
+    assert (status, said["detail"]) == (503, stock.MAY_HAVE_MOVED)
 
 
 async def next_report(socket: Socket) -> Any:
