@@ -345,6 +345,9 @@ async def test_anothers_order_is_404_on_every_route(shop: Shop) -> None:
         line = {"order_id": order_id, "nomenclature_id": "tea", "quantity": 1}
         answer = await shop.send("POST", f"{prefix}/order", headers, json=line)
         assert code_of(answer) == (404, "unknown_order")
+    refund = {"lines": [{"product_id": "tea", "quantity": 1}]}
+    answer = await shop.send("POST", f"/stores/north{path}/refund", north, json=refund)
+    assert code_of(answer) == (404, "unknown_order")
     assert (await shop.send("GET", "/orders", bob))[1]["orders"] == []
 
 
