@@ -58,6 +58,7 @@ async function resolve(r, verb) {
     say(t(`re.did.${verb}`, { id, n: units(after) }));
   } catch (error) {
     told.set(id, error);
+    changed();
     const now = await get(`reservations/${encodeURIComponent(id)}`).catch(() => null);
     if (now) keep(id, now);
   }
