@@ -273,7 +273,8 @@ HTTP_RESULTS = {
     "outcome_unknown": Result(
         503,
         "Outcome unknown.",
-        "The connection was lost after sending. Repeat with the same id: it happens once.",
+        "The connection was lost after sending: it may have been done. Repeat with the same id"
+        " or Idempotency-Key: it happens once. Without either, look before you repeat.",
     ),
     "shutting_down": Result(503, "Service is shutting down."),
 }

@@ -292,16 +292,16 @@ def whereabouts(address: str, is_terminal: bool) -> str:
 
 
 def left_open() -> list[str]:
-    """The paths below /api/v1 that development asks no credentials for."""
+    """The paths below /api/v1 that development asks no credentials for, and their exceptions."""
     routes = [route for domain in domains.find() for route in domain.routes]
-    closed = {_top(route) for route in routes if not route.opens}
-    return sorted(
-        {
-            f"{route.method} {route.path}" if _top(route) in closed else _top(route)
-            for route in routes
-            if route.opens
-        }
-    )
+    closed: dict[str, list[str]] = {}
+    for route in routes:
+        if not route.opens:
+            closed.setdefault(_top(route), []).append(f"{route.method} {route.path}")
+    return [
+        f"{top} (but {', '.join(sorted(closed[top]))})" if top in closed else top
+        for top in sorted({_top(route) for route in routes if route.opens})
+    ]
 
 
 def _top(route: Route) -> str:

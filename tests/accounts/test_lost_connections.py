@@ -133,6 +133,6 @@ async def test_a_payment_whose_link_is_lost_may_be_repeated(
     after = await cut_after_commit(link, pay, sql, PAYMENTS)
     for status, body in (before, after):
         assert (status, body["code"]) == (503, "outcome_unknown")
-        assert "Repeat with the same id: it happens once." in body["detail"]
+        assert "Repeat with the same id or Idempotency-Key: it happens once." in body["detail"]
     assert (await pay()).status == 200
     assert await sql.fetchval(PAYMENTS) == 1
