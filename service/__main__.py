@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import logging
 import pkgutil
 import sys
@@ -39,6 +40,9 @@ def main() -> int:
             settings.log_level if arguments.is_service else "warning",
             sys.stdout if arguments.is_service else sys.stderr,
         )
+        if not arguments.is_service and isinstance(sys.stdout, io.TextIOWrapper):
+            # Into a pipe, too, in order with what is said of errors.
+            sys.stdout.reconfigure(line_buffering=True)
         for name in unknown_settings():
             logger.warning("%s is no setting of Holdfast", name)
         return int(uvloop.run(arguments.run(settings, arguments)) or 0)

@@ -96,14 +96,16 @@ def _result(host: str, port: int, address: str) -> ResolveResult:
 
 
 def _meant(address: Address) -> Iterator[Address]:
-    """Where one gets by an address: to itself, or to IPv4 addresses that it holds."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        yield address.ipv4_mapped
+    """Where one gets by an address: to itself, or to IPv4 addresses that it holds.
+
+    Whether an address of 6to4 is global depends on the release of Python; what it holds decides.
+    """
+    held = isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour)
+    if held:
+        yield held
         return
     yield address
     if isinstance(address, IPv6Address):
-        if address.sixtofour:
-            yield address.sixtofour
         if address.teredo:
             yield from address.teredo
         if any(address in network for network in TRANSLATED):

@@ -40,7 +40,7 @@ async def open_dashboard(api: Api, sql: Any, chromium: Browser) -> Open:
     ) -> AsyncIterator[Page]:
         await create_user(sql, "boss", role)
         async with browsing(chromium, **{"viewport": WIDE, "locale": "en-GB", **how}) as page:
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(120_000)
             await page.goto(str(api.make_url("/")))
             await sign_in(page, "boss")
             await page.get_by_text("Live", exact=True).first.wait_for(state="attached")

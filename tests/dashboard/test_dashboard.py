@@ -15,7 +15,7 @@ from tests.support.builders import hold, lapse, stock
 from tests.support.orders import Shop
 
 pytestmark = needs_browser
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 VIEWS = ["overview", "stock", "reservations", "orders", "bookings", "webhooks", "people"]
 
 
@@ -111,7 +111,8 @@ async def test_the_stock_is_walked_and_changed_by_the_keyboard_alone(
         await expect(page.get_by_role("heading", level=1)).to_have_text("Stock")
         await expect(page.locator("#main")).to_be_focused()
         await page.keyboard.press("/")
-        await page.keyboard.type("product 4")
+        await page.keyboard.type("Product 4", delay=60)  # drawn between the keys
+        await expect(row(page, "Product 5")).to_have_count(0)
         await page.keyboard.press("ArrowDown")
         await page.keyboard.press("ArrowDown")
         await page.keyboard.press("Enter")

@@ -37,7 +37,7 @@ async def test_a_development_store_gets_one_admin_whose_password_is_told_once(
     assert await service.stop() == 0
     again = await serve_process()
     assert await again.stop() == 0
-    assert not [line for line in again.log if "password" in line]
+    assert not [line for line in again.log if "with the password" in line]
 
 
 async def test_of_services_that_start_together_one_makes_the_admin(sql: Any, dsn: str) -> None:

@@ -27,7 +27,8 @@ function list() {
   if (rows && rowsOf === feed.version) return rows;
   const here = rows?.[cursor];
   rowsOf = feed.version;
-  rows = feed.order.filter((it) => (!find || it.find.includes(find)) && FILTERS[filter](it));
+  const sought = find.trim().toLowerCase(); // the field keeps what was typed: a space between words is drawn over else
+  rows = feed.order.filter((it) => it.find.includes(sought) && FILTERS[filter](it));
   if (here) cursor = Math.max(0, rows.indexOf(here));
   return rows;
 }
@@ -137,7 +138,7 @@ function slots(items, h) {
 export const head = () => html`
   <h1>${t("nav.stock")}</h1>
   <div class="choices" role="group" aria-label=${t("nav.stock")}>${Object.keys(FILTERS).map((f) => html`<button aria-pressed=${f === filter ? "true" : "false"} @click=${() => { filter = f; again(); }}>${t(`st.${f}`)} <em>${number(tally(f))}</em></button>`)}</div>
-  <div class="search">${icon("search")}<input type="search" aria-label=${t("st.find")} placeholder=${t("st.find")} .value=${live(find)} @input=${(e) => { find = e.target.value.trim().toLowerCase(); again(); }} @keydown=${(e) => { if (e.key === "ArrowDown" || e.key === "Enter") { e.preventDefault(); grid()?.focus(); } if (e.key === "Escape") { e.stopPropagation(); back(); } }}><kbd aria-hidden="true">/</kbd></div>
+  <div class="search">${icon("search")}<input type="search" aria-label=${t("st.find")} placeholder=${t("st.find")} .value=${live(find)} @input=${(e) => { find = e.target.value; again(); }} @keydown=${(e) => { if (e.key === "ArrowDown" || e.key === "Enter") { e.preventDefault(); grid()?.focus(); } if (e.key === "Escape") { e.stopPropagation(); back(); } }}><kbd aria-hidden="true">/</kbd></div>
   <button class="do" @click=${() => document.getElementById("supply").showModal()}>${t("st.supply")}</button>`;
 
 const COLUMNS = [["name", "name"], ["id", "id"], ["bar", "bar"], ["onhand", "hand"], ["reserved", "res"], ["available", "free"], ["moved", "moved"]];
