@@ -6,7 +6,8 @@ for 355 (docs/performance.md).
 
 The functions go first and come back when `sql/` is replayed: meanwhile, and until it is stopped, a
 process of the release before is refused when it would reserve (`database_unavailable`), so that
-nothing is written that is not converted. A million reservations take some 15 s, the other way 20; on a busy machine 50 and 42.
+nothing is written that is not converted. A million reservations take some 15 s, the other way 20;
+on a busy machine 50 and 42.
 
 What is not known of a reservation made before: who made and who closed it (`unknown`), at which
 price it left (null), and of a hold that was extended the lifetime first asked for: it is taken to
