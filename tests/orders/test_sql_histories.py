@@ -106,7 +106,7 @@ class Histories(RuleBasedStateMachine):
     def lapse(self, order_id: str, is_swept: bool) -> None:
         self.fetch(
             "UPDATE reservations SET created_at = created_at - interval '1 day',"
-            " expires_at = COALESCE(expires_at, clock_timestamp()) - interval '1 day'"
+            " expires_at = COALESCE(expires_at, statement_timestamp()) - interval '1 day'"
             " WHERE store_id = $1 AND reservation_id = 'order:' || $2 AND status = 'held'",
             *(self.store, order_id),
         )
