@@ -8,7 +8,6 @@ DECLARE
 BEGIN
     SELECT is_open INTO v_is_open FROM dining_tables
     WHERE store_id = p_store_id AND table_id = p_table_id;
-    IF NOT FOUND THEN RETURN '{"code": "unknown_table"}'::jsonb; END IF;
 
     v_conflict := table_conflict(p_store_id, p_table_id, p_starts_at, p_ends_at,
         make_interval(mins => CASE WHEN p_override THEN 0
@@ -21,5 +20,5 @@ END $$;
 
 COMMENT ON FUNCTION judge_table IS
     'What keeps a booking from having a locked table for a time, as a document with its code: '
-    'table_taken (rule overlap or buffer, taken_by: which booking), table_closed, unknown_table; '
-    'null: nothing does.';
+    'table_taken (rule overlap or buffer, taken_by: which booking), table_closed; null where '
+    'nothing does.';

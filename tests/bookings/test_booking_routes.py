@@ -386,6 +386,15 @@ async def test_one_guest_may_have_so_many_waiting(house: Restaurant) -> None:
     assert (await house.ask(table_id, at(12), **contact))[0] == 201
 
 
+async def test_nobody_is_placed_at_or_moved_to_an_unknown_table(house: Restaurant) -> None:
+    table_id = await house.table()
+    booking_id = await house.asked(table_id, at(19, days=1), at(21, days=1))
+    where = {"table_id": table_id + 1, "starts_at": at(19, days=1).isoformat(), "guests": 1}
+    placed = await house.as_staff("POST", "/bookings/place", json=where | {"name": "Ann"})
+    assert (placed[0], placed[1]["code"]) == (404, "unknown_table")
+    assert await house.code("move", booking_id, table_id=table_id + 1) == (404, "unknown_table")
+
+
 async def test_closed_and_unknown_tables_cannot_be_asked_for(house: Restaurant) -> None:
     table_id = await house.table()
     pending = await house.asked(table_id, at(19), at(21))

@@ -6,6 +6,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from aiohttp import ClientResponse
 
 from service.database.migrate import upgrade_in_thread
 from service.domains.catalog import SEARCHES_AT_ONCE
+from tests import plpgsql_coverage
 from tests.support.aliases import Api, NewUser
 from tests.support.databases import copied_database
 from tests.support.servers import with_database
@@ -44,12 +46,16 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'products'::regclass A
 async def dsn(cluster: str, template: str) -> AsyncIterator[str]:
     """URL of one database for all tests here: each leaves the products as they are."""
     async with copied_database(cluster, template) as url:
+        admin = await asyncpg.connect(cluster)
+        await plpgsql_coverage.watch(admin, urlsplit(url).path[1:])
+        await admin.close()
         owner = await asyncpg.connect(url, server_settings={"search_path": "holdfast"})
         await owner.execute("SELECT create_store('main')")
         await owner.execute(CATALOG)
         await owner.execute("VACUUM")
         yield url
         assert await owner.fetch("SELECT * FROM invariant_violations") == []
+        await plpgsql_coverage.collect(owner)
         await owner.close()
 
 
